@@ -1,0 +1,70 @@
+"""`check-config`: what a file says, whether it can be used, and whether its servers answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from comfyui_exporter.config.describe import printable
+from comfyui_exporter.config.errors import ConfigError
+from comfyui_exporter.config.load import Loaded, check_files, load
+from comfyui_exporter.config.model import DEFAULT_SERVER_URL, Config, default_servers
+from comfyui_exporter.config.settings import warnings_of
+
+if TYPE_CHECKING:
+    from comfyui_exporter.probe import ProbeResult
+
+
+def check_config(file: str, *, probe: bool) -> int:
+    """Prints what is to be said about the file; 0 if it can be used (and, when probed, all servers answer), else 1."""
+    try:
+        loaded = load(file)
+        if problems := check_files(loaded.config, loaded.document):
+            raise ConfigError(problems)
+    except ConfigError as error:
+        count = len(error.problems)
+        click.echo(str(error), err=True)
+        click.echo(f"{printable(file)}: {count} problem{'s' if count > 1 else ''}", err=True)
+        return 1
+    click.echo(_verdict(file, loaded))
+    for warning in warnings_of(loaded.config):
+        click.echo(f"{printable(file)}: warning: {printable(warning)}", err=True)
+    return _probe(loaded.config) if probe else 0
+
+
+def _verdict(file: str, loaded: Loaded) -> str:
+    count = len(loaded.config.servers)
+    servers = f"{count} server{'' if count == 1 else 's'}"
+    if not count:
+        servers += f" ({DEFAULT_SERVER_URL} is watched unless --comfyui.url or COMFYUI_URL name others)"
+    return f"{printable(file)}: OK, {servers}"
+
+
+def _probe(config: Config) -> int:
+    from comfyui_exporter.probe import probe_all  # noqa: PLC0415  loads the HTTP client, which only --probe needs
+
+    results = asyncio.run(probe_all(config.with_servers(config.servers or default_servers())))
+    for line in table(results):
+        click.echo(line)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def table(results: Iterable[ProbeResult]) -> Sequence[str]:
+    """One line for each server under a line of headings, in columns."""
+    rows = [("SERVER", "STATE", "VERSION", "LATENCY", "QUEUE", "ERROR"), *(_row(result) for result in results)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(result: ProbeResult) -> tuple[str, ...]:
+    return (
+        printable(result.server),
+        "ok" if result.ok else "failed",
+        printable(result.version or "-"),
+        f"{result.latency_s * 1000:.0f}ms" if result.latency_s is not None else "-",
+        str(result.queue_remaining) if result.queue_remaining is not None else "-",
+        printable(result.error or ""),
+    )

@@ -1,0 +1,343 @@
+"""The HTTP client of one ComfyUI: typed reads, failures with kinds, and an account of what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
+from comfyui_exporter.comfyui.history import HistoryPayload, Knows, read_history
+from comfyui_exporter.comfyui.json import PayloadError
+from comfyui_exporter.comfyui.queue import Known, QueuePayload, read_job_details, read_jobs, read_prompt, read_queue
+from comfyui_exporter.comfyui.submission import SubmissionReader
+from comfyui_exporter.comfyui.system import read_system_stats
+from comfyui_exporter.tracker.observations import Details, SystemStats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+T = TypeVar("T")
+
+_KEEPALIVE = 60.0
+"""Seconds: below the 75 s after which ComfyUI's server closes an idle connection, so that a new one means news."""
+
+_MAX_FRAME = 64 * 1024 * 1024
+"""A preview of a large image is some MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a ComfyUI beyond its URL. Secrets are read from their files at the first request and after a 401."""
+
+    headers_file: Path | None = None
+    bearer_token_file: Path | None = None
+    basic_auth_user: str | None = None
+    basic_auth_password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    insecure_skip_verify: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """Read the header files; blocking.
+
+        Raises:
+            OSError: a file can't be read.
+
+        """
+        headers: dict[str, str] = {}
+        if self.headers_file is not None:
+            for line in self.headers_file.read_text().splitlines():
+                name, colon, value = line.partition(":")
+                if colon and name.strip() and not line.lstrip().startswith("#"):
+                    headers[name.strip()] = value.strip()
+        if self.bearer_token_file is not None:
+            headers["Authorization"] = f"Bearer {self.bearer_token_file.read_text().strip()}"
+        if self.basic_auth_user is not None:
+            password = self.basic_auth_password_file.read_text().rstrip("\r\n") if self.basic_auth_password_file else ""
+            headers["Authorization"] = aiohttp.encode_basic_auth(self.basic_auth_user, password, encoding="utf-8")
+        return headers
+
+    def ssl(self) -> ssl.SSLContext | bool:
+        """Make the TLS context; blocking.
+
+        Raises:
+            OSError: a file can't be read (ssl.SSLError, for one that is no certificate, among them).
+
+        """
+        if self.ca_file is None and self.cert_file is None and not self.insecure_skip_verify:
+            return True
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.insecure_skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+
+RequestObserver = Callable[[str, str, float, int], None]
+"""Is told of each request: (route, result, seconds, received bytes); the route never has an id in it."""
+
+
+def _unobserved(_route: str, _result: str, _seconds: float, _received_bytes: int) -> None:
+    pass
+
+
+def _unheard() -> None:
+    pass
+
+
+def _unreported(_route: str, _problem: str) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Cost:
+    """What the last read brought over the wire."""
+
+    received_bytes: int = 0
+
+
+@dataclass
+class ComfyUIClient:
+    """Reads one ComfyUI. An async context manager; without one, `close` it.
+
+    Every read raises ReadError when there is no usable answer.
+    """
+
+    url: str
+    access: Access = field(default_factory=Access)
+    request_timeout: float = 10.0
+    max_response_size: int = 256 * 1024 * 1024
+    submissions: SubmissionReader = field(default_factory=SubmissionReader)
+    observe: RequestObserver = _unobserved
+    report_problem: Callable[[str, str], None] = _unreported
+    """Is told of each part of a payload that could not be used: (route, what is wrong)."""
+    on_reconnect: Callable[[], None] = _unheard
+    """Is called when reads need a new connection although the other side had left the last one open."""
+
+    def __post_init__(self) -> None:
+        self._base = self.url.rstrip("/")
+        self._http: aiohttp.ClientSession | None = None
+        self._sockets: aiohttp.ClientSession | None = None
+        self._headers: Mapping[str, str] | None = None
+        self._closing = False
+        self._connected = False
+        self.last = Cost()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened before it is needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in (self._http, self._sockets):
+            if session is not None:
+                await session.close()
+        self._http = self._sockets = None
+
+    # Reads
+
+    async def queue_remaining(self) -> int:
+        """GET /prompt: running and pending jobs together, the cheapest read there is."""
+        return await self._read("/prompt", "/prompt", read_prompt)
+
+    async def queue(self, known: Known) -> QueuePayload:
+        """GET /queue: everything that runs and waits."""
+        return self._reported(
+            "/queue", await self._read("/queue", "/queue", lambda body: read_queue(body, self.submissions, known))
+        )
+
+    async def history_entry(self, prompt_id: str, knows: Knows) -> HistoryPayload:
+        """GET /history/{prompt_id}; empty where ComfyUI knows no such job."""
+        return await self._history("/history/{prompt_id}", f"/history/{quote(prompt_id, safe='')}", knows)
+
+    async def history_page(self, max_items: int, knows: Knows, offset: int | None = None) -> HistoryPayload:
+        """GET /history?max_items=N: the newest N entries, or those from `offset` on, counted from the oldest."""
+        query = f"?max_items={max_items}" + ("" if offset is None else f"&offset={offset}")
+        return await self._history("/history", f"/history{query}", knows)
+
+    async def _history(self, route: str, path: str, knows: Knows) -> HistoryPayload:
+        return self._reported(
+            route, await self._read(route, path, lambda body: read_history(body, self.submissions, knows))
+        )
+
+    async def jobs(self) -> QueuePayload | None:
+        """GET /api/jobs of the jobs in the queue, without details; None where this ComfyUI has no such route."""
+        path = "/api/jobs?status=in_progress,pending&sort_by=created_at&sort_order=asc"
+        try:
+            return self._reported("/api/jobs", await self._read("/api/jobs", path, read_jobs, may_be_absent=True))
+        except ReadError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def job_details(self, prompt_id: str) -> Details | None:
+        """GET /api/jobs/{id}; None where this ComfyUI doesn't tell what was submitted."""
+        path = f"/api/jobs/{quote(prompt_id, safe='')}"
+        return await self._read("/api/jobs/{id}", path, lambda body: read_job_details(body, self.submissions))
+
+    async def system_stats(self) -> SystemStats:
+        """GET /system_stats."""
+        return await self._read("/system_stats", "/system_stats", read_system_stats)
+
+    def _reported(self, route: str, payload: _Payload) -> _Payload:
+        for problem in payload.problems:
+            self.report_problem(route, problem)
+        return payload
+
+    # The wire
+
+    async def _read(self, route: str, path: str, decode: Callable[[bytes], T], *, may_be_absent: bool = False) -> T:
+        """GET one path and decode its body. With `may_be_absent`, a 404 is counted as a good answer (and raised)."""
+        began = time.perf_counter()
+        result, self.last = "ok", Cost()
+        try:
+            status, body = await self._get(path)
+            if status != 200:
+                raise ReadError(ErrorKind.HTTP, f"GET {route}: status {status}", status=status)
+            return decode(body)
+        except PayloadError as error:
+            result = ErrorKind.PAYLOAD.value
+            raise ReadError(ErrorKind.PAYLOAD, f"GET {route}: {error}") from None
+        except ReadError as error:
+            result = "ok" if may_be_absent and error.status == 404 else error.kind.value
+            raise
+        except TimeoutError:
+            result = ErrorKind.TIMEOUT.value
+            raise ReadError(ErrorKind.TIMEOUT, f"GET {route}: no answer in {self.request_timeout:g} s") from None
+        except aiohttp.ClientResponseError as error:
+            result = ErrorKind.HTTP.value
+            raise ReadError(ErrorKind.HTTP, f"GET {route}: {error.message}"[:300]) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            result = ErrorKind.CONNECTION.value
+            raise ReadError(ErrorKind.CONNECTION, f"GET {route}: {error}"[:300], refused=_refused(error)) from None
+        finally:
+            self.observe(route, result, time.perf_counter() - began, self.last.received_bytes)
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        for attempt in (1, 2):
+            session = await self._session()
+            async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
+                self._closing = (response.headers.get("Connection") or "").lower() == "close"
+                if response.status in {401, 403} and attempt == 1 and await self._new_secrets():
+                    continue
+                return response.status, await self._body(response)
+        raise AssertionError  # pragma: no cover
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        if (response.content_length or 0) > self.max_response_size:
+            raise ReadError(ErrorKind.PAYLOAD, f"an answer of {response.content_length} bytes is over the limit")
+        chunks: list[bytes] = []
+        async for chunk in response.content.iter_any():
+            self.last.received_bytes += len(chunk)
+            if self.last.received_bytes > self.max_response_size:
+                raise ReadError(ErrorKind.PAYLOAD, f"an answer is over the limit of {self.max_response_size} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def _new_secrets(self) -> bool:
+        """Read the secrets again after a refusal; True if they changed since."""
+        before = self._headers
+        await self.close()
+        self._headers = None
+        await self._session()
+        return self._headers != before
+
+    async def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = await self._open_session()
+        return self._http
+
+    async def _open_session(self, *, counting: bool = True) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        if counting:
+            trace.on_connection_create_end.append(self._count_connection)
+        if self._headers is None:
+            self._headers = await asyncio.to_thread(self.access.headers)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=4, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.ssl)
+            ),
+            timeout=aiohttp.ClientTimeout(total=self.request_timeout),
+            # Compressing costs ComfyUI CPU that its GPU waits for.
+            headers={"Accept-Encoding": "identity", "User-Agent": "comfyui-exporter", **self._headers},
+            trace_configs=[trace],
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def _count_connection(self, *_: object) -> None:
+        if self._connected and not self._closing:
+            self.on_reconnect()
+        self._connected = True
+
+    # The event stream
+
+    @asynccontextmanager
+    async def socket(self, client_id: str, heartbeat: float) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open /ws under a clientId, which must be fresh: a second socket of one id makes the first one deaf.
+
+        Raises:
+            ReadError: it can't be opened.
+
+        """
+        route = "/ws"
+        began = time.perf_counter()
+        result = "ok"
+        try:
+            if self._sockets is None:
+                self._sockets = await self._open_session(counting=False)
+            url = URL(f"{self._base}/ws?clientId={quote(client_id, safe='')}", encoded=True)
+            async with asyncio.timeout(self.request_timeout):
+                socket = await self._sockets.ws_connect(
+                    url, heartbeat=heartbeat, max_msg_size=_MAX_FRAME, compress=0, autoping=True
+                )
+        except TimeoutError:
+            result = ErrorKind.TIMEOUT.value
+            raise ReadError(ErrorKind.TIMEOUT, f"{route}: no answer in {self.request_timeout:g} s") from None
+        except aiohttp.ClientResponseError as error:
+            result = ErrorKind.HTTP.value
+            raise ReadError(ErrorKind.HTTP, f"{route}: status {error.status}") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            result = ErrorKind.CONNECTION.value
+            raise ReadError(ErrorKind.CONNECTION, f"{route}: {error}"[:300], refused=_refused(error)) from None
+        finally:
+            self.observe(route, result, time.perf_counter() - began, 0)
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+
+_Payload = TypeVar("_Payload", QueuePayload, HistoryPayload)
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
+
+
+def askable(prompt_id: str) -> bool:
+    """Whether /history/{prompt_id} can be asked: ComfyUI takes any string as an id, a URL does not.
+
+    The empty string has no route, dots are folded away by URL rules, and very long ones exceed a request line.
+    """
+    return 0 < len(prompt_id) <= 500 and prompt_id not in {".", ".."} and "�" not in prompt_id

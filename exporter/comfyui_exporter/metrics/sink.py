@@ -1,0 +1,158 @@
+"""Turns what watching tells into series of the metric store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.family import Family
+from comfyui_exporter.metrics.increments import Increment, increments, standing
+from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.tracker.observations import SystemStats
+from comfyui_exporter.tracker.runs import Run, State
+from comfyui_exporter.tracker.transitions import Transition
+from comfyui_exporter.tracker.view import ServerView
+
+UNKNOWN_JOB_TYPE = "unknown"
+FAILURE_AGE = 3600.0
+"""Seconds for which a failed job is shown by name."""
+
+
+class MetricSink:
+    """Keeps the series of the servers it is told of.
+
+    `wall` turns a point in time of the observations into Unix time. `job_types` are those that the configuration names.
+    """
+
+    def __init__(
+        self,
+        store: MetricStore,
+        wall: Callable[[float], float],
+        patterns: Sequence[str],
+        job_types: Iterable[str] = (),
+        *,
+        job_series: int = 20,
+        failed_series: int = 10,
+    ) -> None:
+        self._store = store
+        self._wall = wall
+        self._patterns = tuple(patterns)
+        self._job_types = tuple(dict.fromkeys((*job_types, UNKNOWN_JOB_TYPE)))
+        self._job_series = job_series
+        self._failed_series = failed_series
+        self._no_labels = ("",) * (len(store.labels(families.JOBS)) - len(families.JOBS.labels))
+
+    def add_server(self, server: str) -> None:
+        """Begin with a server: what it may count stands at 0."""
+        self._store.add_server(server)
+        for job_type in self._job_types:
+            self._add(server, standing(job_type, self._patterns, self._no_labels))
+        self._add(server, [Increment(families.RESTARTS, (), 0), Increment(families.BUSY, (), 0)])
+
+    def remove_server(self, server: str) -> None:
+        """Drop a server with all its series."""
+        self._store.remove_server(server)
+
+    def transitions(self, server: str, changes: Iterable[Transition]) -> None:
+        """Count what happened."""
+        for change in changes:
+            self._add(server, increments(change, self._patterns))
+
+    def busy(self, server: str, seconds: float) -> None:
+        """Count time with a job running."""
+        self._store.inc(families.BUSY, server, (), seconds)
+
+    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
+        """Count a request and its cost."""
+        self._store.inc(families.REQUESTS, server, (route, result))
+        self._store.observe(families.REQUEST_DURATION, server, (route,), seconds)
+        self._store.inc(families.RECEIVED_BYTES, server, (route,), received_bytes)
+
+    def event(self, server: str, kind: str, received_bytes: int) -> None:
+        """Count an event of the stream and its cost."""
+        self._store.inc(families.EVENTS, server, (kind,))
+        self._store.inc(families.RECEIVED_BYTES, server, ("/ws",), received_bytes)
+
+    def _add(self, server: str, added: Iterable[Increment]) -> None:
+        for increment in added:
+            exemplar = increment.exemplar
+            if exemplar is not None:
+                exemplar = replace(exemplar, timestamp=self._wall(exemplar.timestamp))
+            if increment.family.buckets is not None:
+                self._store.observe(increment.family, server, increment.labels, increment.amount, exemplar)
+            elif increment.amount == 0:
+                self._store.touch(increment.family, server, increment.labels)
+            else:
+                self._store.inc(increment.family, server, increment.labels, increment.amount, exemplar)
+
+    # Gauges
+
+    def view(self, server: str, view: ServerView, at: float) -> None:
+        """Show a server as it is now; what is not known is not shown."""
+        down = view.up is False
+        self._gauge(families.UP, server, None if view.up is None else float(view.up))
+        self._gauge(families.EVENT_STREAM_CONNECTED, server, float(view.event_stream_connected))
+        self._time(families.LAST_SUCCESS, server, view.last_success)
+        self._time(families.LAST_ACTIVITY, server, view.last_activity)
+        known = view.running is not None and view.pending is not None and not down
+        self._store.replace(
+            families.QUEUE_JOBS,
+            server,
+            {("running",): view.running or 0, ("pending",): view.pending or 0} if known else {},
+        )
+        self._time(families.QUEUE_OLDEST_PENDING, server, view.oldest_pending if known else None)
+        self._jobs(server, () if down else view.open_runs)
+        self._store.replace(
+            families.JOB_FAILED,
+            server,
+            {
+                (*_job(run), run.pattern, run.failure.node_type if run.failure else ""): self._wall(run.ended_at)
+                for run in view.failed_runs[: self._failed_series]
+                if run.ended_at is not None and at - run.ended_at <= FAILURE_AGE
+            },
+        )
+        self._stats(server, None if down else view.stats)
+
+    def _jobs(self, server: str, runs: Iterable[Run]) -> None:
+        shown = [run for run in runs if run.state in {State.PROCESSING, State.QUEUED}][: self._job_series]
+        starts: dict[tuple[str, ...], float] = {}
+        stalled: dict[tuple[str, ...], float] = {}
+        for run in shown:
+            if run.state is State.PROCESSING and run.started_at is not None:
+                starts.setdefault(_job(run), self._wall(run.started_at))
+            if run.stalled:
+                stalled[_job(run)] = 1
+        self._store.replace(families.JOB_START, server, starts)
+        self._store.replace(families.JOB_STALLED, server, stalled)
+
+    def _stats(self, server: str, stats: SystemStats | None) -> None:
+        if stats is None:
+            for family in (families.INFO, families.RAM_TOTAL, families.RAM_FREE, *_OF_DEVICES):
+                self._store.clear(family, server)
+            return
+        versions = (stats.version, stats.python_version, stats.pytorch_version, stats.os)
+        self._store.replace(families.INFO, server, {versions: 1})
+        self._gauge(families.RAM_TOTAL, server, stats.ram_total)
+        self._gauge(families.RAM_FREE, server, stats.ram_free)
+        for family, attribute in _OF_DEVICES.items():
+            sizes = {(device.name, device.type): getattr(device, attribute) for device in stats.devices}
+            self._store.replace(family, server, {key: size for key, size in sizes.items() if size is not None})
+
+    def _gauge(self, family: Family, server: str, value: float | None) -> None:
+        self._store.replace(family, server, {} if value is None else {(): value})
+
+    def _time(self, family: Family, server: str, at: float | None) -> None:
+        self._gauge(family, server, None if at is None else self._wall(at))
+
+
+_OF_DEVICES: dict[Family, str] = {
+    families.VRAM_TOTAL: "vram_total",
+    families.VRAM_FREE: "vram_free",
+    families.TORCH_VRAM_TOTAL: "torch_vram_total",
+    families.TORCH_VRAM_FREE: "torch_vram_free",
+}
+
+
+def _job(run: Run) -> tuple[str, str, str]:
+    return (run.prompt_id, run.details.job_id or "", run.details.job_type)

@@ -1,0 +1,89 @@
+"""A run: one passage of a job through ComfyUI, from its submission to its one end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from comfyui_exporter.tracker.observations import Details, Failure, HistoryEntry
+
+
+class State(StrEnum):
+    """Where a run is; the last five are ends, and the values of `status` in comfyui_jobs_total."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETING = "completing"
+    """It left the queue and its history entry is not read yet."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is one of the five ends."""
+        return self in ENDS
+
+
+ENDS = frozenset({State.COMPLETED, State.FAILED, State.INTERRUPTED, State.CANCELLED, State.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of one run. Immutable: the tracker replaces it, and whoever holds one holds a moment of it."""
+
+    run_id: str
+    prompt_id: str
+    number: float
+    state: State
+    details: Details
+    epoch: int
+    """How many restarts of ComfyUI came before it: numbers and ids of another epoch are other jobs."""
+    first_seen: float
+    submission_seen: bool = False
+    """Whether `first_seen` is about when it was submitted (not so for what our first look found waiting)."""
+    started_at: float | None = None
+    """When we saw it start or first saw it run, in our clock."""
+    seen_running: bool = False
+    """A read showed it running; without it a start is only presumed."""
+    start_seen: bool = False
+    """Whether `started_at` is about when it started, so that a wait may be measured with it."""
+    timed_out: bool = False
+    stalled: bool = False
+    ended_at: float | None = None
+    entry: HistoryEntry | None = None
+    """The history entry that ended it; None while open and for cancelled and lost runs."""
+    pattern: str = ""
+    """Id of the failure pattern; "" unless failed."""
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """ComfyUI takes pending jobs by (number, prompt_id)."""
+        return (self.number, self.prompt_id)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The exception that ended it, if one did."""
+        return self.entry.failure if self.entry else None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from execution start to end by ComfyUI's own timestamps; None where unknown or absurd."""
+        if self.entry is None or self.entry.started_ms is None or self.entry.ended_ms is None:
+            return None
+        elapsed = (self.entry.ended_ms - self.entry.started_ms) / 1000
+        return elapsed if elapsed >= 0 else None
+
+    @property
+    def queue_wait(self) -> float | None:
+        """Seconds from submission to execution start, by ComfyUI's clock, else by our own sightings of both."""
+        created = self.details.created_ms
+        if created is not None and self.entry is not None and self.entry.started_ms is not None:
+            waited = (self.entry.started_ms - created) / 1000
+            return waited if waited >= 0 else None
+        if created is None and self.submission_seen and self.start_seen and self.started_at is not None:
+            waited = self.started_at - self.first_seen
+            return waited if waited >= 0 else None
+        return None

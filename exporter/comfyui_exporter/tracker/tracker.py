@@ -1,0 +1,380 @@
+"""The life of every run on one ComfyUI: observations in, transitions out, no I/O and no clock of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from comfyui_exporter.tracker.ground import Ground
+from comfyui_exporter.tracker.observations import (
+    Details,
+    HistoryEntry,
+    HistoryLookup,
+    HistoryPage,
+    Observation,
+    Outcome,
+    QueueItem,
+    QueueRead,
+    Restarted,
+    Tick,
+)
+from comfyui_exporter.tracker.runs import Run, State
+from comfyui_exporter.tracker.transitions import (
+    Changed,
+    Ended,
+    Forgotten,
+    ServerRestarted,
+    Started,
+    Submitted,
+    TimedOut,
+    Transition,
+)
+
+Key = tuple[str, float]
+
+DEAF_STALL_FACTOR = 6
+"""A job whose events we cannot hear may just be silent: it is flagged only past this many stall_timeouts."""
+
+MAX_VANISHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the tracker waits for things; seconds."""
+
+    job_grace: float = 30.0
+    keep_finished: float = 900.0
+    max_finished: int = 10_000
+    job_timeout: float | None = None
+    stall_timeout: float = 600.0
+
+
+class Tracker:
+    """Keeps every run of one server.
+
+    `new_id` makes a run_id; `classify` names the failure pattern of (exception_type, message, node_type).
+    """
+
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        classify: Callable[[str, str, str], str],
+        timing: Timing | None = None,
+    ) -> None:
+        self.timing = timing or Timing()
+        self.ground = Ground()
+        self.epoch = 0
+        self.last_activity: float | None = None
+        self._new_id = new_id
+        self._classify = classify
+        self._open: dict[str, Run] = {}
+        self._by_key: dict[Key, list[str]] = {}
+        """Open runs of this epoch, in the order in which they were first seen."""
+        self._unlisted: dict[str, float | None] = {}
+        """Open runs that left the queue, and when the history first had no entry for them."""
+        self._finished: deque[Run] = deque()
+        self._vanished: dict[tuple[int, Key], int] = {}
+        """Lost and cancelled runs by key: should one turn up in the history after all, it was counted already."""
+        self._queue_read = False
+
+    # What is known
+
+    @property
+    def open_runs(self) -> Iterable[Run]:
+        """Every run without an end."""
+        return self._open.values()
+
+    @property
+    def finished_runs(self) -> Iterable[Run]:
+        """The runs that ended lately, oldest end first."""
+        return self._finished
+
+    def count_open(self, prompt_id: str, number: float) -> int:
+        """How many open runs there are of this queue item: one may stand in the queue several times."""
+        return len(self._by_key.get((prompt_id, number), ()))
+
+    def likely_running(self) -> Run | None:
+        """The run that executes, as far as we know or may presume."""
+        running = [run for run in self._open.values() if run.state is State.PROCESSING]
+        return min(running, key=lambda run: (not run.seen_running, run.order), default=None)
+
+    def due_lookups(self, at: float) -> list[str]:
+        """The prompt_ids whose history entry must be asked for now to settle a run that left the queue."""
+        due = dict[str, None]()
+        for run_id, first_missed in self._unlisted.items():
+            if first_missed is None or at >= first_missed + self.timing.job_grace:
+                due[self._open[run_id].prompt_id] = None
+        return list(due)
+
+    def next_due(self) -> float | None:
+        """When the next second look falls due; None if no run waits for one."""
+        waits = [missed + self.timing.job_grace for missed in self._unlisted.values() if missed is not None]
+        return min(waits, default=None)
+
+    # What happens
+
+    def begin(self, mark: HistoryEntry | None) -> None:
+        """Start from the newest history entry of the very first look: nothing up to it is counted."""
+        self.ground.begin(mark)
+
+    def apply(self, observation: Observation) -> list[Transition]:
+        """Take in one observation and say what it changed."""
+        match observation:
+            case QueueRead():
+                return self._apply_queue(observation)
+            case HistoryLookup():
+                return self._apply_lookup(observation)
+            case HistoryPage():
+                return self._apply_page(observation)
+            case Restarted():
+                return self._apply_restart(observation)
+            case Tick():
+                return self._apply_tick(observation)
+            case _:
+                assert_never(observation)
+
+    # The queue
+
+    def _apply_queue(self, read: QueueRead) -> list[Transition]:
+        changes: list[Transition] = []
+        listed: dict[Key, tuple[list[QueueItem], list[QueueItem]]] = {}
+        for column, items in enumerate((read.running, read.pending)):
+            for item in items:
+                listed.setdefault((item.prompt_id, item.number), ([], []))[column].append(item)
+        present = set[str]()
+        for key, (running, pending) in listed.items():
+            present |= self._match(read.at, key, running, pending, changes)
+        if read.running:
+            self._contradict(read.at, changes)
+        if read.complete:
+            for ids in self._by_key.values():
+                for run_id in ids:
+                    if run_id not in present and run_id not in self._unlisted:
+                        self._unlisted[run_id] = None
+                        self._change(read.at, replace(self._open[run_id], state=State.COMPLETING), changes)
+        self._queue_read = True
+        self._presume(read.at, changes)
+        return changes
+
+    def _match(
+        self,
+        at: float,
+        key: Key,
+        running: list[QueueItem],
+        pending: list[QueueItem],
+        changes: list[Transition],
+    ) -> set[str]:
+        """Give each item of one key its run: identical items are told apart only by their number."""
+        present = set[str]()
+        runs = [self._open[run_id] for run_id in self._by_key.get(key, ())]
+        # What runs was started before what waits, and what was seen running never waits again.
+        runs.sort(key=lambda run: not run.seen_running)
+        for item in running:
+            run = runs.pop(0) if runs else self._submit(at, item.prompt_id, item.number, item.details, changes)
+            present.add(run.run_id)
+            self._show_running(at, run, changes)
+        for item in pending:
+            waiting = next((run for run in runs if not run.seen_running), None)
+            if waiting is None:
+                waiting = self._submit(at, item.prompt_id, item.number, item.details, changes)
+            else:
+                runs.remove(waiting)
+            present.add(waiting.run_id)
+            self._show_pending(at, waiting, changes)
+        return present
+
+    def _submit(
+        self, at: float, prompt_id: str, number: float, details: Details | None, changes: list[Transition]
+    ) -> Run:
+        twins = self._by_key.setdefault((prompt_id, number), [])
+        if details is None:
+            details = self._open[twins[0]].details if twins else Details()
+        run = Run(
+            run_id=self._new_id(),
+            prompt_id=prompt_id,
+            number=number,
+            state=State.QUEUED,
+            details=details,
+            epoch=self.epoch,
+            first_seen=at,
+            submission_seen=self._queue_read,
+        )
+        twins.append(run.run_id)
+        self._open[run.run_id] = run
+        changes.append(Submitted(at, run))
+        return run
+
+    def _show_running(self, at: float, run: Run, changes: list[Transition]) -> None:
+        self._unlisted.pop(run.run_id, None)
+        if run.seen_running and run.state is State.PROCESSING:
+            return
+        shown = replace(
+            run,
+            state=State.PROCESSING,
+            seen_running=True,
+            started_at=at if run.started_at is None else run.started_at,
+            start_seen=run.start_seen or run.first_seen < at,
+        )
+        self.last_activity = at
+        if run.started_at is None:
+            changes.append(Started(at, self._put(shown)))
+        else:
+            self._change(at, shown, changes)
+
+    def _show_pending(self, at: float, run: Run, changes: list[Transition]) -> None:
+        self._unlisted.pop(run.run_id, None)
+        match run.state:
+            case State.COMPLETING:
+                self._change(at, _waiting(run), changes)
+            case State.PROCESSING:
+                # Between two jobs nothing runs for a moment: it may start right now, so when it did is not known.
+                self._put(replace(run, start_seen=False))
+            case _:
+                pass
+
+    def _contradict(self, at: float, changes: list[Transition]) -> None:
+        """Another job runs, so those that were only presumed to run wait."""
+        for run in [run for run in self._open.values() if run.state is State.PROCESSING and not run.seen_running]:
+            self._change(at, _waiting(run), changes)
+
+    def _presume(self, at: float, changes: list[Transition]) -> None:
+        """ComfyUI runs one job at a time and is never idle with jobs waiting: without other news the first one runs."""
+        waiting: Run | None = None
+        for run in self._open.values():
+            if run.state is State.PROCESSING:
+                return
+            if run.state is State.QUEUED and (waiting is None or run.order < waiting.order):
+                waiting = run
+        if waiting is not None:
+            begun = replace(waiting, state=State.PROCESSING, started_at=at, start_seen=waiting.first_seen < at)
+            changes.append(Started(at, self._put(begun)))
+
+    # The history
+
+    def _apply_lookup(self, lookup: HistoryLookup) -> list[Transition]:
+        changes: list[Transition] = []
+        if lookup.entry is not None:
+            self._settle(lookup.at, lookup.entry, changes, may_be_new=not self._from_before(lookup.entry))
+        for run_id, first_missed in list(self._unlisted.items()):
+            run = self._open.get(run_id)
+            if run is None or run.prompt_id != lookup.prompt_id:
+                continue
+            if first_missed is None:
+                self._unlisted[run_id] = lookup.at
+            elif lookup.at >= first_missed + self.timing.job_grace:
+                self._vanish(lookup.at, run, changes)
+        self._presume(lookup.at, changes)
+        return changes
+
+    def _apply_page(self, page: HistoryPage) -> list[Transition]:
+        changes: list[Transition] = []
+        holds = max((i for i, entry in enumerate(page.entries) if self.ground.holds(entry.identity)), default=None)
+        for index, entry in enumerate(page.entries):
+            # Above ground everything is new. Below it only a reused id in its old place can be, and that joins its open
+            # run. In a page without ground the start tells what was there before us.
+            may_be_new = index > holds if holds is not None else not self._from_before(entry)
+            self._settle(page.at, entry, changes, may_be_new=may_be_new)
+        self._presume(page.at, changes)
+        return changes
+
+    def _from_before(self, entry: HistoryEntry) -> bool:
+        before = self.ground.before_ms
+        return before is not None and entry.started_ms is not None and entry.started_ms <= before
+
+    def _settle(self, at: float, entry: HistoryEntry, changes: list[Transition], *, may_be_new: bool) -> None:
+        if self.ground.knows(entry.identity):
+            return
+        key = (entry.prompt_id, entry.number)
+        candidates = [self._open[run_id] for run_id in self._by_key.get(key, ())]
+        run = min(candidates, key=lambda run: (not run.seen_running, run.state is State.QUEUED), default=None)
+        if run is None:
+            if not may_be_new:
+                return
+            if self._vanished.get((self.epoch, key), 0) > 0:
+                self._vanished[self.epoch, key] -= 1
+                self.ground.add(entry.identity)
+                return
+            run = self._submit(at, entry.prompt_id, entry.number, entry.details, changes)
+        self.ground.add(entry.identity)
+        pattern = ""
+        state = State(entry.outcome.value)
+        if entry.outcome is Outcome.FAILED:
+            failure = entry.failure
+            pattern = (
+                self._classify(failure.exception_type, failure.message, failure.node_type)
+                if failure is not None
+                else self._classify("", "", "")
+            )
+        self._end(at, replace(run, state=state, entry=entry, pattern=pattern), changes)
+
+    # Ends
+
+    def _vanish(self, at: float, run: Run, changes: list[Transition]) -> None:
+        lost = run.seen_running or run.epoch < self.epoch
+        slot = (run.epoch, (run.prompt_id, run.number))
+        self._vanished[slot] = self._vanished.get(slot, 0) + 1
+        while len(self._vanished) > MAX_VANISHED:
+            del self._vanished[next(iter(self._vanished))]
+        self._end(at, replace(run, state=State.LOST if lost else State.CANCELLED), changes)
+
+    def _end(self, at: float, run: Run, changes: list[Transition]) -> None:
+        ended = replace(run, ended_at=at, stalled=False)
+        del self._open[run.run_id]
+        self._unlisted.pop(run.run_id, None)
+        key = (run.prompt_id, run.number)
+        ids = self._by_key.get(key)
+        if ids is not None and run.run_id in ids:
+            ids.remove(run.run_id)
+            if not ids:
+                del self._by_key[key]
+        if ended.state is not State.CANCELLED:
+            self.last_activity = at
+        self._finished.append(ended)
+        changes.append(Ended(at, ended))
+
+    def _apply_restart(self, restart: Restarted) -> list[Transition]:
+        changes: list[Transition] = [ServerRestarted(restart.at)]
+        self.epoch += 1
+        self.ground.begin_anew()
+        self._by_key.clear()
+        for run_id, run in list(self._open.items()):
+            self._unlisted.setdefault(run_id, None)
+            self._change(restart.at, replace(run, state=State.COMPLETING, stalled=False), changes)
+        return changes
+
+    # Time
+
+    def _apply_tick(self, tick: Tick) -> list[Transition]:
+        changes: list[Transition] = []
+        timing = self.timing
+        for run in list(self._open.values()):
+            if run.state is not State.PROCESSING or run.started_at is None:
+                continue
+            if timing.job_timeout is not None and not run.timed_out and tick.at - run.started_at > timing.job_timeout:
+                run = self._put(replace(run, timed_out=True))  # noqa: PLW2901
+                changes.append(TimedOut(tick.at, run))
+            quiet = tick.at - max(run.started_at or 0.0, self.last_activity or 0.0)
+            if not run.stalled and quiet > DEAF_STALL_FACTOR * timing.stall_timeout:
+                self._change(tick.at, replace(run, stalled=True), changes)
+        while self._finished and (
+            len(self._finished) > timing.max_finished
+            or tick.at - (self._finished[0].ended_at or 0.0) > timing.keep_finished
+        ):
+            changes.append(Forgotten(tick.at, self._finished.popleft()))
+        return changes
+
+    # Bookkeeping
+
+    def _change(self, at: float, run: Run, changes: list[Transition]) -> None:
+        if self._open.get(run.run_id) != run:
+            changes.append(Changed(at, self._put(run)))
+
+    def _put(self, run: Run) -> Run:
+        self._open[run.run_id] = run
+        return run
+
+
+def _waiting(run: Run) -> Run:
+    return replace(run, state=State.QUEUED, started_at=None, start_seen=False, stalled=False)

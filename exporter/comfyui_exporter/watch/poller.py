@@ -1,0 +1,305 @@
+"""Decides which reads of ComfyUI are worth their cost, and tells the tracker what they showed.
+
+The rules: cheap signs first, the smallest read that answers, an end at once, and everything that costs ComfyUI more
+than a moment within the budget. Accounting by falls: with the socket open each end or deletion is one `status` frame
+with one job less, so a fall that a newly found end explains hides nothing, and one that none explains says that the
+queue must be read and the newest history entry compared with known ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfyui_exporter.comfyui.client import askable
+from comfyui_exporter.comfyui.history import HistoryPayload
+from comfyui_exporter.tracker.ground import Identity
+from comfyui_exporter.tracker.observations import (
+    HistoryEntry,
+    HistoryLookup,
+    HistoryPage,
+    Observation,
+    QueueRead,
+    Restarted,
+    Tick,
+)
+from comfyui_exporter.tracker.tracker import Tracker
+from comfyui_exporter.tracker.transitions import Ended, Transition
+from comfyui_exporter.watch.budget import ReadBudget
+from comfyui_exporter.watch.catch_up import CatchUp
+from comfyui_exporter.watch.queue_reader import QueueReader
+from comfyui_exporter.watch.signals import Signals
+from comfyui_exporter.watch.source import Source
+
+_ENDS_AT_ONCE = 16
+"""Ends read one by one in a cycle; more are cheaper as pages."""
+
+_FOUND_PER_CYCLE = 20
+_FOUND_WHILE_BEHIND = 5
+_ASKED_PER_CYCLE = 200
+"""Looking for runs that left the queue: an answer with an entry costs, an empty one next to nothing."""
+
+
+class Poller:
+    """Polls one ComfyUI. `emit` gets the transitions of each observation, in order."""
+
+    def __init__(
+        self,
+        source: Source,
+        tracker: Tracker,
+        signals: Signals,
+        clock: Callable[[], float],
+        emit: Callable[[list[Transition]], None],
+    ) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._signals = signals
+        self._clock = clock
+        self._emit = emit
+        self._budget = ReadBudget()
+        self._reader = QueueReader(source, tracker, self._budget, clock)
+        self._catch_up = CatchUp(source, tracker.ground, self._budget, clock, self._page)
+        self._level: int | None = None
+        self._falls = 0
+        self._queue_dirty = True
+        self._tail_dirty = False
+        self._uncovered = True
+        """Whether something may have gone unheard since the last look at the newest entry."""
+        self._settled: tuple[Identity, ...] = ()
+        self._held: list[Observation] = []
+        """What was read while it wasn't clear yet whether ComfyUI had restarted before."""
+        self.answers = 0
+        """How often GET /prompt was answered."""
+        self.looked = False
+        """Whether the first look is done: the mark is set, and whatever comes after it counts."""
+
+    @property
+    def remaining(self) -> int | None:
+        """Running and pending jobs together, as last heard; None before the first answer."""
+        return self._level
+
+    @property
+    def due(self) -> float | None:
+        """When something waits that could be read then, sooner than the next cycle would; None if nothing waits."""
+        waits = []
+        if self._queue_dirty or self._tail_dirty:
+            waits.append(self._budget.ready_at)
+        second_look = self._tracker.next_due()
+        if second_look is not None:
+            waits.append(second_look)
+        return min(waits, default=None)
+
+    async def cycle(self, *, ask: bool = True) -> None:
+        """Find out what happened; `ask` for the number of jobs too, not only for what was heard.
+
+        Raises:
+            ReadError: a read gave no usable answer; what it was to show is read in a later cycle.
+
+        """
+        quiet = self._take_in()
+        if ask:
+            frames = self._signals.frames
+            asked = await self._source.queue_remaining()
+            self.answers += 1
+            if self._signals.frames == frames:  # a frame that overtook the answer is newer than it
+                quiet = self._count(asked) and quiet
+        if not self.looked:
+            await self._first_look()
+        if self._signals.broke or self._held:
+            await self._tell(Tick(self._clock()))
+        await self._read_ends()
+        if self._uncovered:
+            await self._look_at_newest()
+        affordable = self._budget.ready(self._clock())
+        if self._queue_dirty and affordable:
+            await self._read_queue()
+        if self._tail_dirty:
+            self._tail_dirty = not await self._catch_up.advance(at_once=affordable)
+        elif quiet and ask:
+            self._raise_ground()
+        await self._look_for_missing()
+        await self._tell(Tick(self._clock()))
+
+    # First look
+
+    async def _first_look(self) -> None:
+        newest = await self._source.history_page(1, self._tracker.ground.knows)
+        self._tracker.begin(newest.entries[-1] if newest.entries else None)
+        self.looked = True
+        self._signals.settle_break()  # whatever was before it is nothing to us
+
+    # Signs
+
+    def _take_in(self) -> bool:
+        """Take in what was heard since the last cycle; True if that was surely everything and said nothing new."""
+        heard = self._signals.take()
+        if not heard.covered:
+            self._uncovered = True
+        unchanged = [self._count(level) for level in heard.levels]
+        if all(unchanged) and not self._uncovered and not self._falls:
+            return True
+        self._settled = ()
+        return False
+
+    def _count(self, level: int) -> bool:
+        """Count what left and what came; True if nothing did."""
+        before, self._level = self._level, level
+        if before is None or level == before:
+            return True
+        self._falls += max(0, before - level)
+        self._queue_dirty = self._queue_dirty or level > before
+        self._settled = ()
+        return False
+
+    def _raise_ground(self) -> None:
+        """Once every fall is explained by an end that we know, nothing lies between those ends.
+
+        An end can be read before its own `status` frame has come, and explain the fall of another. So entries become
+        ground only when two cycles in a row were quiet since: by then their frames have come.
+        """
+        self._tracker.ground.verify(self._settled)
+        self._settled = self._tracker.ground.unverified
+
+    # Ends
+
+    async def _read_ends(self) -> None:
+        """Explain each fall by an end, with one single-entry read where the running job is known."""
+        tries = 0
+        while self._falls:
+            tries += 1
+            if tries > _ENDS_AT_ONCE:
+                self._tail_dirty = True
+            elif await self._find_end():
+                self._falls -= 1
+                continue
+            self._queue_dirty = True
+            self._falls = 0
+
+    async def _find_end(self) -> bool:
+        running = self._tracker.likely_running()
+        if running is not None and askable(running.prompt_id):
+            found = await self._look_up(running.prompt_id)
+            if _has_end(found):
+                return True
+        newest = await self._source.history_page(1, self._tracker.ground.knows)
+        if _has_end(await self._page(newest)):
+            return True
+        self._compare(newest)
+        return False
+
+    async def _look_at_newest(self) -> None:
+        """Without a proof that nothing went unheard, see whether the newest entry is ground."""
+        newest = await self._source.history_page(1, self._tracker.ground.knows)
+        await self._page(newest)
+        self._compare(newest)
+        if self._level or any(True for _ in self._tracker.open_runs):
+            # One may have left and another come: the same number need not be the same queue.
+            self._queue_dirty = True
+        self._uncovered = False
+
+    async def _page(self, payload: HistoryPayload) -> list[Transition]:
+        return await self._tell(HistoryPage(self._clock(), payload.entries))
+
+    def _compare(self, newest: HistoryPayload) -> None:
+        if any(not self._tracker.ground.holds(entry.identity) for entry in newest.entries):
+            self._tail_dirty = True
+
+    # The queue
+
+    async def _read_queue(self) -> None:
+        read = await self._reader.read(self._level or 0)
+        await self._tell(read)
+        self._queue_dirty = not read.complete
+
+    async def _look_for_missing(self) -> None:
+        """Ask the history for the runs that left the queue."""
+        found = 0
+        most = _FOUND_WHILE_BEHIND if self._tail_dirty else _FOUND_PER_CYCLE
+        for prompt_id in self._tracker.due_lookups(self._clock())[:_ASKED_PER_CYCLE]:
+            if not askable(prompt_id):
+                if not self._tail_dirty:  # then its entry would have been seen in the tail
+                    await self._tell(HistoryLookup(self._clock(), prompt_id, None))
+                continue
+            await self._look_up(prompt_id)
+            found += self._source.last.received_bytes > 2  # {} is empty
+            if found >= most:
+                return
+
+    async def _look_up(self, prompt_id: str) -> list[Transition]:
+        payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
+        if payload.size and not payload.entries:
+            return []  # there is an entry, but it can't be read: that proves nothing
+        return await self._tell(HistoryLookup(self._clock(), prompt_id, next(iter(payload.entries), None)))
+
+    # Restarts
+
+    async def _check_restart(self) -> None:
+        """A lost connection may mean another process: it is one if it knows nothing of what we know."""
+        mark = self._tracker.ground.newest
+        runs = sorted(
+            (run for run in self._tracker.open_runs if run.epoch == self._tracker.epoch), key=lambda run: run.order
+        )
+        same = mark is not None and await self._has_entry(mark[0], mark[2])
+        read: QueueRead | None = None
+        if not same and runs:
+            read = await self._reader.read(self._level or 0, afresh=True)
+            keys = {(run.prompt_id, run.number) for run in runs}
+            same = any((item.prompt_id, item.number) in keys for item in (*read.running, *read.pending))
+        lookups: list[HistoryLookup] = []
+        for run in () if same else runs:
+            if askable(run.prompt_id):
+                entry = await self._ask_history(run.prompt_id)
+                lookups.append(HistoryLookup(self._clock(), run.prompt_id, entry))
+                same = (
+                    entry is not None and entry.number == run.number and not self._tracker.ground.knows(entry.identity)
+                )
+                if same:
+                    break
+        known = mark is not None or bool(runs)
+        refused = self._signals.refused
+        self._signals.settle_break()
+        self._queue_dirty = self._tail_dirty = True
+        if not same and (known or refused):
+            self._take(Restarted(self._clock()))
+            self._catch_up.forget()
+            self._falls = 0
+        for lookup in lookups:
+            if lookup.entry is not None:
+                self._take(lookup)
+        if read is not None:
+            self._queue_dirty = not read.complete
+            self._take(read)
+
+    async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
+        if not askable(prompt_id):
+            return False
+        entry = await self._ask_history(prompt_id)
+        return entry is not None and entry.started_ms == started_ms
+
+    async def _ask_history(self, prompt_id: str) -> HistoryEntry | None:
+        payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
+        return next(iter(payload.entries), None)
+
+    # Telling
+
+    async def _tell(self, observation: Observation) -> list[Transition]:
+        """Tell the tracker what a read showed, after the question of whose answer it was.
+
+        A read that had to connect anew may be of another process: nothing is concluded from it before that is known.
+        """
+        self._held.append(observation)
+        if self._signals.broke:
+            await self._check_restart()
+        transitions: list[Transition] = []
+        while self._held:
+            transitions += self._take(self._held.pop(0))
+        return transitions
+
+    def _take(self, observation: Observation) -> list[Transition]:
+        transitions = self._tracker.apply(observation)
+        if transitions:
+            self._emit(transitions)
+        return transitions
+
+
+def _has_end(transitions: list[Transition]) -> bool:
+    return any(isinstance(transition, Ended) for transition in transitions)

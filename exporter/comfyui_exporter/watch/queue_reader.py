@@ -1,0 +1,106 @@
+"""Reading the queue by whichever route costs ComfyUI less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
+from comfyui_exporter.comfyui.queue import QueuePayload
+from comfyui_exporter.tracker.observations import QueueItem, QueueRead
+from comfyui_exporter.tracker.tracker import Tracker
+from comfyui_exporter.watch.budget import ReadBudget
+from comfyui_exporter.watch.source import Source
+
+_ITEM_BYTES = 30_000
+"""A queue item with its graph, before one was seen."""
+
+_LISTED_BYTES = 200
+"""An item of /api/jobs, which has no graph."""
+
+
+class QueueReader:
+    """Reads /queue, or the list of /api/jobs and the details of new jobs alone, where that is cheaper.
+
+    An /api/jobs that has no workflow in the details of a waiting job (ComfyUI 0.8) is no help: what was submitted
+    would stay unknown.
+    """
+
+    def __init__(self, source: Source, tracker: Tracker, budget: ReadBudget, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._budget = budget
+        self._clock = clock
+        self._item_bytes = float(_ITEM_BYTES)
+        self._jobs_serve = True
+
+    async def read(self, remaining: int, *, afresh: bool = False) -> QueueRead:
+        """Read the queue, in which there should be `remaining` jobs; `afresh` looks inside every item.
+
+        Raises:
+            ReadError: there is no usable answer.
+
+        """
+        new = remaining if afresh else max(0, remaining - self._count_open())
+        if self._jobs_serve and self._jobs_cheaper(remaining, new):
+            read = await self._read_jobs()
+            if read is not None:
+                return read
+        try:
+            payload = await self._source.queue((lambda *_: 0) if afresh else self._tracker.count_open)
+        finally:
+            self._budget.charge(self._clock(), self._source.last.received_bytes)
+        size = len(payload.running) + len(payload.pending)
+        if size:
+            self._item_bytes = self._source.last.received_bytes / size
+        return _as_read(self._clock(), payload)
+
+    def _count_open(self) -> int:
+        return sum(1 for _ in self._tracker.open_runs)
+
+    def _jobs_cheaper(self, size: int, new: int) -> bool:
+        return size * _LISTED_BYTES + new * self._item_bytes < size * self._item_bytes / 2
+
+    async def _read_jobs(self) -> QueueRead | None:
+        try:
+            payload = await self._source.jobs()
+        finally:
+            self._budget.charge(self._clock(), self._source.last.received_bytes)
+        if payload is None:
+            self._jobs_serve = False
+            return None
+        at = self._clock()
+        items = (*payload.running, *payload.pending)
+        new = self._unknown(items)
+        if not self._jobs_cheaper(len(items), len(new)):
+            return None
+        detailed: dict[int, QueueItem] = {}
+        for place in new:
+            try:
+                details = await self._source.job_details(items[place].prompt_id)
+            except ReadError as error:
+                if error.kind is not ErrorKind.HTTP:
+                    raise
+                continue  # gone since it was listed: nothing is known of it but that it was there
+            if details is None:
+                self._jobs_serve = False
+                return None
+            detailed[place] = replace(items[place], details=details)
+        items = tuple(detailed.get(place, item) for place, item in enumerate(items))
+        split = len(payload.running)
+        return _as_read(at, replace(payload, running=items[:split], pending=items[split:]))
+
+    def _unknown(self, items: tuple[QueueItem, ...]) -> list[int]:
+        """Find the places of the items that are more than the open runs of their key."""
+        seen: dict[tuple[str, float], int] = {}
+        places = []
+        for place, item in enumerate(items):
+            key = (item.prompt_id, item.number)
+            seen[key] = seen.get(key, 0) + 1
+            if seen[key] > self._tracker.count_open(*key):
+                places.append(place)
+        return places
+
+
+def _as_read(at: float, payload: QueuePayload) -> QueueRead:
+    return QueueRead(at, payload.running, payload.pending, complete=not payload.problems)

@@ -1,0 +1,279 @@
+"""Watches one ComfyUI: its client, tracker, poller and event stream, and what its sinks are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+import aiohttp
+
+from comfyui_exporter.comfyui.client import ComfyUIClient
+from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
+from comfyui_exporter.comfyui.events import EVENT_TYPES, StatusEvent, read_frame
+from comfyui_exporter.comfyui.json import PayloadError
+from comfyui_exporter.tracker.busy import BusyMeter
+from comfyui_exporter.tracker.observations import SystemStats
+from comfyui_exporter.tracker.runs import Run, State
+from comfyui_exporter.tracker.tracker import Tracker
+from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Transition
+from comfyui_exporter.tracker.view import ServerView, in_queue_order
+from comfyui_exporter.watch.backoff import Backoff
+from comfyui_exporter.watch.poller import Poller
+from comfyui_exporter.watch.signals import Signals
+
+log = logging.getLogger("comfyui_exporter.watch")
+
+STATS_INTERVAL = 15.0
+"""Seconds between reads of /system_stats, which costs ComfyUI seven times what /prompt does."""
+
+TRIES_UNTIL_DOWN = 3
+HEARTBEAT = 20.0
+"""Seconds between pings of the socket: a frozen server closes nothing, an unanswered ping is the only sign."""
+
+_SHORTEST_WAIT = 0.05
+_FAILURES_KEPT = 100
+
+
+class Sink(Protocol):
+    """Is told what watching shows; must return at once and raise nothing."""
+
+    def transitions(self, server: str, changes: list[Transition]) -> None:
+        """What happened."""
+
+    def view(self, server: str, view: ServerView, at: float) -> None:
+        """How the server is now."""
+
+    def busy(self, server: str, seconds: float) -> None:
+        """For so long a job ran."""
+
+    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
+        """A request was made."""
+
+    def event(self, server: str, kind: str, received_bytes: int) -> None:
+        """An event came."""
+
+
+class ServerWatch:
+    """Watches one server until cancelled."""
+
+    def __init__(
+        self,
+        name: str,
+        client: ComfyUIClient,
+        tracker: Tracker,
+        sink: Sink,
+        now: Callable[[], float],
+        rng: Random,
+        *,
+        poll_interval: float = 2.0,
+        client_id: str = "",
+    ) -> None:
+        self.name = name
+        self.tried = asyncio.Event()
+        """Set once the first look is done or the server turned out not to answer."""
+        self._client = client
+        self._tracker = tracker
+        self._sink = sink
+        self._now = now
+        self._rng = rng
+        self._interval = poll_interval
+        self._client_id = f"comfyui-exporter-{client_id}-" if client_id else "comfyui-exporter-"
+        self._woken = asyncio.Event()
+        self._signals = Signals(self._woken.set)
+        self._poller = Poller(client, tracker, self._signals, now, self._emit)
+        self._busy = BusyMeter()
+        self._ended: list[Run] = []
+        self._failed: deque[Run] = deque(maxlen=_FAILURES_KEPT)
+        self._stats: SystemStats | None = None
+        self._up: bool | None = None
+        self._unanswered = 0
+        self._answers = 0
+        self._last_success: float | None = None
+        self._reported = set[tuple[str, str]]()
+        client.observe = self._observe
+        client.report_problem = self._problem
+        client.on_reconnect = self._signals.connection_broke
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(), name=f"listen {self.name}")
+                tasks.create_task(self._poll(), name=f"poll {self.name}")
+        finally:
+            await self._client.close()
+
+    # Polling
+
+    async def _poll(self) -> None:
+        backoff = Backoff(self._interval, self._rng)
+        next_ask = next_stats = self._now()
+        while True:
+            self._woken.clear()
+            ask = self._now() >= next_ask
+            answered = await self._cycle(ask=ask)
+            if not answered:
+                self._show()
+                await asyncio.sleep(backoff.failed())
+                next_ask = self._now()
+                continue
+            at = self._now()
+            backoff.succeeded(at)
+            if ask:
+                next_ask = at + self._interval
+            if at >= next_stats:
+                await self._read_stats()
+                next_stats = at + STATS_INTERVAL
+            self._show()
+            await self._wait(min(next_ask, self._poller.due or next_ask))
+
+    async def _cycle(self, *, ask: bool) -> bool:
+        """Run one cycle; False if it ended without an answer."""
+        answers = self._poller.answers
+        try:
+            await self._poller.cycle(ask=ask)
+        except ReadError as error:
+            if error.kind is ErrorKind.CONNECTION:
+                self._signals.connection_broke(refused=error.refused)
+            if self._poller.answers == answers and ask:
+                self._no_answer(error)
+            else:
+                log.info("%s: %s", self.name, error)
+            return False
+        except Exception:
+            # A defect of ours must not end the watch; the next cycle reads again what this one did not get to.
+            log.exception("%s: unexpected error", self.name)
+            return False
+        finally:
+            if self._poller.answers != answers:
+                self._answered()
+        if self._poller.looked:
+            self.tried.set()
+        return True
+
+    def _answered(self) -> None:
+        self._last_success = self._now()
+        self._unanswered = 0
+        if not self._up:
+            log.info("%s: ComfyUI answers", self.name)
+        self._up = True
+
+    def _no_answer(self, error: ReadError) -> None:
+        self._unanswered += 1
+        if self._unanswered >= TRIES_UNTIL_DOWN:
+            if self._up is not False:
+                log.warning("%s: ComfyUI does not answer: %s", self.name, error)
+            self._up = False
+        self.tried.set()
+
+    async def _read_stats(self) -> None:
+        try:
+            self._stats = await self._client.system_stats()
+        except ReadError as error:
+            log.info("%s: %s", self.name, error)
+
+    async def _wait(self, until: float) -> None:
+        """Wait, but no longer than until a frame comes in."""
+        try:
+            async with asyncio.timeout(max(_SHORTEST_WAIT, until - self._now())):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    # The event stream
+
+    async def _listen(self) -> None:
+        backoff = Backoff(1.0, self._rng)
+        while True:
+            opened: float | None = None
+            try:
+                # A second socket of one clientId deafens the first, so each connection has an id of its own.
+                client_id = f"{self._client_id}{self._rng.getrandbits(64):016x}"
+                async with self._client.socket(client_id, HEARTBEAT) as socket:
+                    opened = self._now()
+                    self._signals.opened()
+                    async for message in socket:
+                        self._hear(message)
+                    log.info("%s: event stream closed (code %s)", self.name, socket.close_code)
+            except ReadError as error:
+                if error.kind is ErrorKind.CONNECTION:
+                    self._signals.connection_broke(refused=error.refused)
+                log.debug("%s: no event stream: %s", self.name, error)
+            except aiohttp.ClientError as error:
+                log.info("%s: event stream broke: %s", self.name, error)
+            finally:
+                self._signals.closed()
+            if opened is not None:
+                backoff.succeeded(opened)
+                backoff.succeeded(self._now())
+            await asyncio.sleep(backoff.failed())
+
+    def _hear(self, message: aiohttp.WSMessage) -> None:
+        if message.type is aiohttp.WSMsgType.BINARY:
+            self._sink.event(self.name, "binary", len(message.data))
+            return
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return
+        size = len(message.data)
+        try:
+            event = read_frame(message.data)
+        except PayloadError as error:
+            self._problem("/ws", str(error))
+            self._sink.event(self.name, "malformed", size)
+            return
+        if isinstance(event, StatusEvent):
+            self._sink.event(self.name, "status", size)
+            self._signals.heard(event.queue_remaining)
+        else:
+            self._sink.event(self.name, event.type if event.type in EVENT_TYPES else "other", size)
+
+    # Telling
+
+    def _emit(self, changes: list[Transition]) -> None:
+        for change in changes:
+            if isinstance(change, Ended):
+                self._ended.append(change.run)
+                if change.run.state is State.FAILED:
+                    self._failed.appendleft(change.run)
+            elif isinstance(change, ServerRestarted):
+                log.warning("%s: ComfyUI restarted", self.name)
+        self._sink.transitions(self.name, changes)
+
+    def _show(self) -> None:
+        at = self._now()
+        running = self._tracker.likely_running()
+        if self._unanswered == 0:
+            self._sink.busy(self.name, self._busy.advance(at, running, self._ended))
+            self._ended.clear()
+        remaining = self._poller.remaining
+        busy = None if remaining is None else min(remaining, 1)
+        self._sink.view(
+            self.name,
+            ServerView(
+                up=self._up,
+                event_stream_connected=self._signals.socket_open,
+                last_success=self._last_success,
+                last_activity=self._tracker.last_activity,
+                running=busy,
+                pending=None if remaining is None or busy is None else remaining - busy,
+                open_runs=in_queue_order(self._tracker.open_runs),
+                failed_runs=tuple(self._failed),
+                stats=self._stats,
+            ),
+            at,
+        )
+
+    def _observe(self, route: str, result: str, seconds: float, received_bytes: int) -> None:
+        self._sink.request(self.name, route, result, seconds, received_bytes)
+
+    def _problem(self, route: str, problem: str) -> None:
+        self._sink.request(self.name, route, ErrorKind.PAYLOAD.value, 0.0, 0)
+        # The kind of problem, not each of its instances: a bad job stays in the history for long.
+        kind = (route, problem.split(" - at ", maxsplit=1)[0][:100])
+        if kind not in self._reported and len(self._reported) < 100:
+            self._reported.add(kind)
+            log.warning("%s: part of an answer to %s is not usable: %s", self.name, route, problem)

@@ -1,0 +1,207 @@
+"""Whatever ComfyUI does and however the reads fall in between, each job is counted once and as what it was."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import permutations
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from comfyui_exporter.simulator.execution import COMPLETED, INTERRUPTED, Outcome
+from comfyui_exporter.simulator.expectation import Expectation, expect
+from watch.in_memory import World
+
+Key = tuple[str, float]
+
+IDS = st.sampled_from([None, None, None, "reused-a", "reused-b", "", "a/../b"])
+NUMBERS = st.sampled_from([None, None, None, None, -1.0, 3.0, 7.5])
+ACTIONS = ("submit", "start", "finish", "fail", "interrupt", "delete", "clear", "delete_history", "clear_history")
+
+
+class Interleaving(RuleBasedStateMachine):
+    """ComfyUI acts, the watcher polls, and frames arrive up to one cycle late."""
+
+    @initialize(
+        profile=st.sampled_from(["0.3.64", "0.8.0"]),
+        history_size=st.sampled_from([4, 10_000]),
+        before=st.integers(0, 6),
+    )
+    def begin(self, profile: str, history_size: int, before: int) -> None:
+        self.world = World(profile, history_size)
+        self.late_frames = 0
+        for _ in range(before):
+            self.world.submit()
+            self.world.comfy.start_next()
+            self.world.comfy.finish()
+
+    # What ComfyUI does
+
+    def act(self, action: str, prompt_id: str | None = None, number: float | None = None, front: bool = False) -> None:
+        comfy = self.world.comfy
+        if not comfy.alive:
+            return
+        match action:
+            case "submit":
+                if self.world.restarts < comfy.ledger.restarts:
+                    # Numbers begin anew, so an id that is sent again before we look would pass for the job of before.
+                    prompt_id = None
+                body = {"prompt_id": prompt_id, "number": number, "front": front or None}
+                self.world.submit(**{key: value for key, value in body.items() if value is not None})
+            case "start":
+                comfy.start_next()
+            case "finish" | "fail" | "interrupt" if comfy.execution is not None:
+                outcome: Outcome = INTERRUPTED if action == "interrupt" else COMPLETED
+                comfy.finish(outcome)
+            case "delete":
+                pending = [run for run in comfy.ledger.runs if run.place == "pending"]
+                with suppress(TypeError):  # ComfyUI's heap cannot compare twins, and answers 500
+                    comfy.delete_pending([run.prompt_id for run in pending[-1:]])
+            case "clear":
+                comfy.clear_pending()
+            case "delete_history":
+                standing = [run for run in comfy.ledger.runs if run.place == "history"]
+                comfy.delete_history([run.prompt_id for run in standing[-1:]])
+            case "clear_history":
+                comfy.clear_history()
+            case _:
+                pass
+
+    @rule(prompt_id=IDS, number=NUMBERS, front=st.booleans())
+    def submit(self, prompt_id: str | None, number: float | None, front: bool) -> None:
+        self.act("submit", prompt_id, number, front)
+
+    @rule(action=st.sampled_from(ACTIONS[1:]))
+    def something_happens(self, action: str) -> None:
+        self.act(action)
+
+    @rule(times=st.integers(1, 8))
+    def jobs_come_and_go(self, times: int) -> None:
+        for _ in range(times):
+            for action in ("submit", "start", "finish"):
+                self.act(action)
+
+    @rule(up_at_once=st.booleans())
+    def it_dies(self, up_at_once: bool) -> None:
+        self.world.die()
+        if up_at_once:
+            self.world.comfy.restart()
+
+    @precondition(lambda self: not self.world.comfy.alive)
+    @rule()
+    def it_comes_back(self) -> None:
+        self.world.comfy.restart()
+
+    # What we do
+
+    @rule()
+    def the_socket_opens(self) -> None:
+        self.world.open_socket()
+
+    @rule()
+    def the_socket_closes(self) -> None:
+        self.world.close_socket()
+
+    @rule(
+        between=st.lists(st.lists(st.sampled_from(ACTIONS), max_size=3), max_size=6),
+        failing=st.lists(st.booleans(), max_size=3),
+        ask=st.booleans(),
+        frames=st.one_of(st.none(), st.integers(0, 3)),
+        wait=st.sampled_from([0.1, 2.0, 2.0, 40.0]),
+    )
+    def poll(
+        self, between: Sequence[Sequence[str]], failing: list[bool], ask: bool, frames: int | None, wait: float
+    ) -> None:
+        world = self.world
+        world.deliver_frames(self.late_frames)
+        self.late_frames = len(world.frames)
+        world.deliver_frames(frames)
+        self.late_frames = min(self.late_frames, len(world.frames))
+        world.now += wait
+        world.source.before_read.extend(self._all(actions) for actions in between)
+        world.source.failing.extend(failing)
+        world.poll(ask=ask)
+        world.source.before_read.clear()
+        world.source.failing.clear()
+
+    def _all(self, actions: Sequence[str]) -> Callable[[], None]:
+        def act() -> None:
+            for action in actions:
+                self.act(action)
+
+        return act
+
+    # What must hold
+
+    @invariant()
+    def nothing_is_counted_twice(self) -> None:
+        submissions = Counter(run.run_id for run in self.world.submitted())
+        ends = Counter(run.run_id for run in self.world.ended())
+        assert all(count == 1 for count in (*submissions.values(), *ends.values()))
+        assert set(ends) <= set(submissions)
+        for run in self.world.ended():
+            assert run.duration is None or run.duration >= 0
+            assert run.queue_wait is None or run.queue_wait >= 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        if not world.comfy.alive:
+            world.comfy.restart()
+        world.settle()
+        check_against_ledger(world)
+
+
+def check_against_ledger(world: World) -> None:
+    """Every run as the ledger says that an ideal observer must report it."""
+    expected: dict[Key, list[Expectation]] = defaultdict(list)
+    for run in world.comfy.ledger.runs:
+        expectation = expect(run, world.comfy.ledger)
+        if not run.before_first_history and not expectation.unknowable:
+            expected[run.prompt_id, run.number].append(expectation)
+    reported: dict[Key, list[str | None]] = defaultdict(list)
+    ends = {run.run_id: run.state.value for run in world.ended()}
+    for run in world.submitted():
+        reported[run.prompt_id, run.number].append(ends.get(run.run_id))
+    for key in {*expected, *reported}:
+        # A server that lost its connection and all that we knew of it counts as restarted, rightly or not: then what
+        # left its queue unseen is lost instead of cancelled.
+        mistaken = world.restarts > world.comfy.ledger.restarts
+        ends_of_key = ["cancelled" if mistaken and end == "lost" else end for end in reported[key]]
+        expected_of_key = [_lenient(one) for one in expected[key]] if mistaken else expected[key]
+        assert _agree(ends_of_key, expected_of_key), (key, ends_of_key, expected_of_key)
+
+
+def _lenient(one: Expectation) -> Expectation:
+    return replace(one, end="cancelled", accepts=("cancelled",)) if one.end == "lost" else one
+
+
+def _agree(reported: list[str | None], expected: list[Expectation]) -> bool:
+    required = [one for one in expected if not one.hidden]
+    if not len(required) <= len(reported) <= len(expected):
+        return False
+    if len(expected) > 6:
+        return Counter(reported) == Counter(one.end for one in expected)
+    return any(
+        all(_fits(report, one) for report, one in zip(reported, order, strict=False))
+        and all(one.hidden for one in order[len(reported) :])
+        for order in permutations(expected)
+    )
+
+
+def _fits(report: str | None, expectation: Expectation) -> bool:
+    return report == expectation.end or report in expectation.accepts or (expectation.hidden and report is None)
+
+
+Interleaving.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestEveryInterleaving = Interleaving.TestCase
