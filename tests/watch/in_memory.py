@@ -118,6 +118,9 @@ class World:
         self.source.on_reconnect = self.signals.connection_broke
         ids = itertools.count()
         self.tracker = Tracker(lambda: f"run{next(ids)}", lambda *_: "unknown", timing)
+        self.mistaken = False
+        """Whether a restart was concluded where there was none since the last one (or since we began)."""
+        self._restarts_seen = 0
         self.changes: list[Transition] = []
         self.poller = Poller(self.source, self.tracker, self.signals, lambda: self.now, self.changes.extend)
 
@@ -168,12 +171,17 @@ class World:
 
     def poll(self, *, ask: bool = True) -> bool:
         """Run one cycle; False if it had no answer."""
+        noticed = self.restarts
         try:
             run_now(self.poller.cycle(ask=ask))
         except ReadError as error:
             if error.kind is ErrorKind.CONNECTION:
                 self.signals.connection_broke(refused=error.refused)
             return False
+        finally:
+            if self.restarts > noticed:
+                self.mistaken |= self.comfy.ledger.restarts == self._restarts_seen
+                self._restarts_seen = self.comfy.ledger.restarts
         return True
 
     def settle(self, rounds: int = 25) -> None:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import permutations
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -87,6 +86,8 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(up_at_once=st.booleans())
     def it_dies(self, up_at_once: bool) -> None:
+        if not self.world.poller.looked:
+            return  # to us, a server begins with our first look
         self.world.die()
         if up_at_once:
             self.world.comfy.restart()
@@ -171,7 +172,7 @@ def check_against_ledger(world: World) -> None:
     for key in {*expected, *reported}:
         # A server that lost its connection and all that we knew of it counts as restarted, rightly or not: then what
         # left its queue unseen is lost instead of cancelled.
-        mistaken = world.restarts > world.comfy.ledger.restarts
+        mistaken = world.mistaken
         ends_of_key = ["cancelled" if mistaken and end == "lost" else end for end in reported[key]]
         expected_of_key = [_lenient(one) for one in expected[key]] if mistaken else expected[key]
         assert _agree(ends_of_key, expected_of_key), (key, ends_of_key, expected_of_key)
@@ -182,20 +183,15 @@ def _lenient(one: Expectation) -> Expectation:
 
 
 def _agree(reported: list[str | None], expected: list[Expectation]) -> bool:
-    required = [one for one in expected if not one.hidden]
-    if not len(required) <= len(reported) <= len(expected):
+    if len(expected) > 1 or any(one.hidden for one in expected):
+        # Twins of one prompt_id and number, of which one may never have been named: whose end an entry tells, and
+        # whose entry it overwrote, nobody can say. But none may be made up.
+        possible = Counter(end for one in expected for end in {one.end, *one.accepts})
+        needed = any(not one.hidden for one in expected)
+        return needed <= len(reported) <= len(expected) and not Counter(reported) - possible
+    if len(reported) != len(expected):
         return False
-    if len(expected) > 6:
-        return Counter(reported) == Counter(one.end for one in expected)
-    return any(
-        all(_fits(report, one) for report, one in zip(reported, order, strict=False))
-        and all(one.hidden for one in order[len(reported) :])
-        for order in permutations(expected)
-    )
-
-
-def _fits(report: str | None, expectation: Expectation) -> bool:
-    return report == expectation.end or report in expectation.accepts or (expectation.hidden and report is None)
+    return all(end == one.end or end in one.accepts for end, one in zip(reported, expected, strict=True))
 
 
 Interleaving.TestCase.settings = settings(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
@@ -37,66 +36,35 @@ _MAX_FRAME = 64 * 1024 * 1024
 """A preview of a large image is some MB."""
 
 
+def _no_headers() -> Mapping[str, str]:
+    return {}
+
+
+def _usual_tls() -> ssl.SSLContext | bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a ComfyUI beyond its URL. Secrets are read from their files at the first request and after a 401."""
+    """How to reach a ComfyUI beyond its URL.
 
-    headers_file: Path | None = None
-    bearer_token_file: Path | None = None
-    basic_auth_user: str | None = None
-    basic_auth_password_file: Path | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    insecure_skip_verify: bool = False
+    Both are called in a thread, at the first request and again after a 401 or 403, since secrets may change; they may
+    raise OSError and ValueError.
+    """
 
-    def headers(self) -> dict[str, str]:
-        """Read the header files; blocking.
-
-        Raises:
-            OSError: a file can't be read.
-
-        """
-        headers: dict[str, str] = {}
-        if self.headers_file is not None:
-            for line in self.headers_file.read_text().splitlines():
-                name, colon, value = line.partition(":")
-                if colon and name.strip() and not line.lstrip().startswith("#"):
-                    headers[name.strip()] = value.strip()
-        if self.bearer_token_file is not None:
-            headers["Authorization"] = f"Bearer {self.bearer_token_file.read_text().strip()}"
-        if self.basic_auth_user is not None:
-            password = self.basic_auth_password_file.read_text().rstrip("\r\n") if self.basic_auth_password_file else ""
-            headers["Authorization"] = aiohttp.encode_basic_auth(self.basic_auth_user, password, encoding="utf-8")
-        return headers
-
-    def ssl(self) -> ssl.SSLContext | bool:
-        """Make the TLS context; blocking.
-
-        Raises:
-            OSError: a file can't be read (ssl.SSLError, for one that is no certificate, among them).
-
-        """
-        if self.ca_file is None and self.cert_file is None and not self.insecure_skip_verify:
-            return True
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
-        return context
+    headers: Callable[[], Mapping[str, str]] = _no_headers
+    tls: Callable[[], ssl.SSLContext | bool] = _usual_tls
 
 
 RequestObserver = Callable[[str, str, float, int], None]
 """Is told of each request: (route, result, seconds, received bytes); the route never has an id in it."""
 
 
-def _unobserved(_route: str, _result: str, _seconds: float, _received_bytes: int) -> None:
+def _unheard() -> None:
     pass
 
 
-def _unheard() -> None:
+def _unobserved(_route: str, _result: str, _seconds: float, _received_bytes: int) -> None:
     pass
 
 
@@ -276,7 +244,7 @@ class ComfyUIClient:
             self._headers = await asyncio.to_thread(self.access.headers)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=4, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.ssl)
+                limit=4, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.tls)
             ),
             timeout=aiohttp.ClientTimeout(total=self.request_timeout),
             # Compressing costs ComfyUI CPU that its GPU waits for.

@@ -57,7 +57,8 @@ def _end(run: Run, ledger: Ledger, *, standing: bool) -> tuple[Truth | None, tup
 
 def _vanished(run: Run, *, restarted: bool) -> tuple[Truth, tuple[Truth, ...]]:
     """It was shown in the queue and is gone without an entry that was shown: lost, or cancelled before it ran."""
-    if run.truth == "lost" or run.shown_running:
+    # Of a run that the dying worker took along with itself nobody can know that it did not simply leave the queue.
+    if run.shown_running or (run.truth == "lost" and run.removal != "worker_died"):
         return "lost", ("lost",)
     if run.truth == "cancelled" and run.seen_gone:
         # A restart within the observer's grace still makes it `lost` by the rules, later it was already `cancelled`.

@@ -65,8 +65,8 @@ class Poller:
         self._uncovered = True
         """Whether something may have gone unheard since the last look at the newest entry."""
         self._settled: tuple[Identity, ...] = ()
-        self._held: list[Observation] = []
-        """What was read while it wasn't clear yet whether ComfyUI had restarted before."""
+        self._held: list[tuple[int, Observation]] = []
+        """What was read while it wasn't clear yet whether ComfyUI had restarted before, and after how many breaks."""
         self.answers = 0
         """How often GET /prompt was answered."""
         self.looked = False
@@ -242,13 +242,14 @@ class Poller:
         read: QueueRead | None = None
         if not same and runs:
             read = await self._reader.read(self._level or 0, afresh=True)
+            self._hold(read)
             keys = {(run.prompt_id, run.number) for run in runs}
             same = any((item.prompt_id, item.number) in keys for item in (*read.running, *read.pending))
-        lookups: list[HistoryLookup] = []
         for run in () if same else runs:
             if askable(run.prompt_id):
                 entry = await self._ask_history(run.prompt_id)
-                lookups.append(HistoryLookup(self._clock(), run.prompt_id, entry))
+                if entry is not None:
+                    self._hold(HistoryLookup(self._clock(), run.prompt_id, entry))
                 same = (
                     entry is not None and entry.number == run.number and not self._tracker.ground.knows(entry.identity)
                 )
@@ -259,15 +260,11 @@ class Poller:
         self._signals.settle_break()
         self._queue_dirty = self._tail_dirty = True
         if not same and (known or refused):
-            self._take(Restarted(self._clock()))
+            # What was read before the connection was last lost is of the process that died then.
+            before = [held for held in self._held if held[0] < self._signals.breaks]
+            self._held = [*before, (-1, Restarted(self._clock())), *self._held[len(before) :]]
             self._catch_up.forget()
             self._falls = 0
-        for lookup in lookups:
-            if lookup.entry is not None:
-                self._take(lookup)
-        if read is not None:
-            self._queue_dirty = not read.complete
-            self._take(read)
 
     async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
         if not askable(prompt_id):
@@ -286,13 +283,17 @@ class Poller:
 
         A read that had to connect anew may be of another process: nothing is concluded from it before that is known.
         """
-        self._held.append(observation)
+        self._hold(observation)
         if self._signals.broke:
             await self._check_restart()
         transitions: list[Transition] = []
         while self._held:
-            transitions += self._take(self._held.pop(0))
+            _, held = self._held.pop(0)
+            transitions += self._take(held)
         return transitions
+
+    def _hold(self, observation: Observation) -> None:
+        self._held.append((self._signals.breaks, observation))
 
     def _take(self, observation: Observation) -> list[Transition]:
         transitions = self._tracker.apply(observation)

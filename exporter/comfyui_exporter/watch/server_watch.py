@@ -25,7 +25,7 @@ from comfyui_exporter.watch.backoff import Backoff
 from comfyui_exporter.watch.poller import Poller
 from comfyui_exporter.watch.signals import Signals
 
-log = logging.getLogger("comfyui_exporter.watch")
+logger = logging.getLogger("comfyui_exporter.watch")
 
 STATS_INTERVAL = 15.0
 """Seconds between reads of /system_stats, which costs ComfyUI seven times what /prompt does."""
@@ -73,6 +73,7 @@ class ServerWatch:
         client_id: str = "",
     ) -> None:
         self.name = name
+        self._log = logging.LoggerAdapter(logger, {"server": name})
         self.tried = asyncio.Event()
         """Set once the first look is done or the server turned out not to answer."""
         self._client = client
@@ -142,11 +143,11 @@ class ServerWatch:
             if self._poller.answers == answers and ask:
                 self._no_answer(error)
             else:
-                log.info("%s: %s", self.name, error)
+                self._log.info("%s", error)
             return False
         except Exception:
             # A defect of ours must not end the watch; the next cycle reads again what this one did not get to.
-            log.exception("%s: unexpected error", self.name)
+            self._log.exception("unexpected error")
             return False
         finally:
             if self._poller.answers != answers:
@@ -159,14 +160,14 @@ class ServerWatch:
         self._last_success = self._now()
         self._unanswered = 0
         if not self._up:
-            log.info("%s: ComfyUI answers", self.name)
+            self._log.info("ComfyUI answers")
         self._up = True
 
     def _no_answer(self, error: ReadError) -> None:
         self._unanswered += 1
         if self._unanswered >= TRIES_UNTIL_DOWN:
             if self._up is not False:
-                log.warning("%s: ComfyUI does not answer: %s", self.name, error)
+                self._log.warning("ComfyUI does not answer: %s", error)
             self._up = False
         self.tried.set()
 
@@ -174,7 +175,7 @@ class ServerWatch:
         try:
             self._stats = await self._client.system_stats()
         except ReadError as error:
-            log.info("%s: %s", self.name, error)
+            self._log.info("%s", error)
 
     async def _wait(self, until: float) -> None:
         """Wait, but no longer than until a frame comes in."""
@@ -198,13 +199,15 @@ class ServerWatch:
                     self._signals.opened()
                     async for message in socket:
                         self._hear(message)
-                    log.info("%s: event stream closed (code %s)", self.name, socket.close_code)
+                    self._log.info("event stream closed (code %s)", socket.close_code)
             except ReadError as error:
                 if error.kind is ErrorKind.CONNECTION:
                     self._signals.connection_broke(refused=error.refused)
-                log.debug("%s: no event stream: %s", self.name, error)
+                self._log.debug("no event stream: %s", error)
             except aiohttp.ClientError as error:
-                log.info("%s: event stream broke: %s", self.name, error)
+                self._log.info("event stream broke: %s", error)
+            except Exception:
+                self._log.exception("unexpected error in the event stream")
             finally:
                 self._signals.closed()
             if opened is not None:
@@ -240,7 +243,7 @@ class ServerWatch:
                 if change.run.state is State.FAILED:
                     self._failed.appendleft(change.run)
             elif isinstance(change, ServerRestarted):
-                log.warning("%s: ComfyUI restarted", self.name)
+                self._log.warning("ComfyUI restarted")
         self._sink.transitions(self.name, changes)
 
     def _show(self) -> None:
@@ -276,4 +279,4 @@ class ServerWatch:
         kind = (route, problem.split(" - at ", maxsplit=1)[0][:100])
         if kind not in self._reported and len(self._reported) < 100:
             self._reported.add(kind)
-            log.warning("%s: part of an answer to %s is not usable: %s", self.name, route, problem)
+            self._log.warning("part of an answer to %s is not usable: %s", route, problem)

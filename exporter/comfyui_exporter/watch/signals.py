@@ -28,6 +28,8 @@ class Signals:
         """A connection was lost since the last check for a restart."""
         self.refused = False
         """Connecting was refused since then: nothing listened there for a while."""
+        self.breaks = 0
+        """How often a connection was lost, ever: what was read between two of them is of one process."""
         self.frames = 0
 
     def opened(self) -> None:
@@ -45,13 +47,14 @@ class Signals:
     def closed(self) -> None:
         """The socket closed, by whomever: it proves no longer that this is the same process."""
         if self.socket_open:
-            self.broke = True
+            self.connection_broke()
         self.socket_open = False
         self._gap = True
 
     def connection_broke(self, *, refused: bool = False) -> None:
         """A read was cut off, could not connect, or had to connect anew."""
         self.broke = True
+        self.breaks += 1
         self.refused = self.refused or refused
 
     def take(self) -> Heard:

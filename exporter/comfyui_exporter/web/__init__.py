@@ -1,0 +1,1 @@
+"""The HTTP side: scrapes and health checks."""

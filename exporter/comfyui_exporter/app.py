@@ -1,0 +1,62 @@
+"""`comfyui-exporter run`: the process that watches and serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import signal
+import time
+
+from comfyui_exporter import __version__
+from comfyui_exporter.config.settings import Settings
+from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.process import ProcessMetrics
+from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.web.server import WebServer, build_app
+
+log = logging.getLogger("comfyui_exporter")
+
+FINE, FAILED, UNUSABLE = 0, 1, 2
+"""Exit codes: ended by a signal; could not go on; the settings can't be used."""
+
+
+def run(settings: Settings) -> int:
+    """Watch and serve until SIGTERM or SIGINT; the exit code."""
+    if settings.web_config_file is not None:
+        # To serve in the clear what was to be protected would be worse than not to serve.
+        log.error("--web.config.file: TLS and authentication come in a later version; nothing is served without them")
+        return UNUSABLE
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    monitor = Monitor(settings.config, self_sources=[ProcessMetrics().render])
+    _tell_of_itself(monitor)
+    server = WebServer(build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready))
+    try:
+        for host, port in settings.web_listen_addresses:
+            try:
+                _, bound = await server.listen(host, port)
+            except OSError as error:
+                log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
+                return FAILED
+            log.info("listening", extra={"address": f"{host}:{bound}", "telemetry_path": settings.telemetry_path})
+        monitor.start()
+        log.info("watching", extra={"servers": ", ".join(monitor.servers)})
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await monitor.stop()
+        await server.close()
+    return FINE
+
+
+def _tell_of_itself(monitor: Monitor) -> None:
+    monitor.metrics.set(families.BUILD_INFO, None, (__version__, platform.python_version()), 1)
+    monitor.metrics.set(families.CONFIG_RELOAD_SUCCESSFUL, None, (), 1)
+    monitor.metrics.set(families.CONFIG_RELOAD_SUCCESS_TIME, None, (), time.time())
