@@ -105,7 +105,14 @@ class InMemorySource:
 class World:
     """A simulated ComfyUI, a watcher of it, and the two clocks, which have nothing to do with each other."""
 
-    def __init__(self, profile: str = "0.3.64", history_size: int = 10_000, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        profile: str = "0.3.64",
+        history_size: int = 10_000,
+        timing: Timing | None = None,
+        graph_bytes: int = 0,
+    ) -> None:
+        self.graph_bytes = graph_bytes
         self.now = 1_000_000.0
         self.comfy_ms = 5_000_000.0
         self.comfy = ComfyUI(
@@ -157,7 +164,10 @@ class World:
     def submit(self, **body: Any) -> None:
         prompt = {
             "1": {"class_type": "ProbeSteps", "inputs": {"steps": 1, "step_ms": 1, "seed": self.comfy_ms}},
-            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+            "2": {
+                "class_type": "SaveImage",
+                "inputs": {"images": ["1", 0], "filename_prefix": "x" + " " * self.graph_bytes},
+            },
         }
         self.comfy.submit({"prompt": prompt, **body})
 
@@ -182,6 +192,7 @@ class World:
             if self.restarts > noticed:
                 self.mistaken |= self.comfy.ledger.restarts == self._restarts_seen
                 self._restarts_seen = self.comfy.ledger.restarts
+        self._restarts_seen = self.comfy.ledger.restarts  # noticed, or nothing was known that could tell
         return True
 
     def settle(self, rounds: int = 25) -> None:

@@ -1,0 +1,61 @@
+# Two commands are enough: `make run` and `make test`. Each installs what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIMULATOR_PORT ?= 18188
+
+.PHONY: help run test lint format fuzz bench docs install install-dev system clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
+
+run: install  ## Watch COMFYUI_URL, or without one a simulated ComfyUI; metrics on http://127.0.0.1:9188/metrics
+	@BIN=$(BIN) SIMULATOR_PORT=$(SIMULATOR_PORT) scripts/run
+
+test: install-dev system lint  ## Run all checks and tests
+	$(BIN)/pytest
+
+lint: install-dev  ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev  ## Put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+fuzz: install-dev  ## Look for an order of happenings that is counted wrong (minutes; FUZZ_EXAMPLES=5000)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-5000} $(BIN)/pytest --timeout 3600 tests/watch/test_every_interleaving.py
+
+docs: install-dev  ## Write the pages that come from the code
+	$(BIN)/python -m comfyui_exporter.metrics.reference > docs/metrics.md
+	$(BIN)/python -m comfyui_exporter.config.reference > docs/configuration.md
+
+bench: install-dev  ## Measure what watching costs (minutes)
+	$(BIN)/python bench/watching.py
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/system-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable . --group dev
+	@touch $@ $(VENV)/.installed
+
+system:
+	@command -v promtool >/dev/null || scripts/system-packages prometheus
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
