@@ -14,12 +14,8 @@ from comfyui_exporter.comfyui.client import askable
 from comfyui_exporter.comfyui.history import HistoryPayload
 from comfyui_exporter.tracker.ground import Identity
 from comfyui_exporter.tracker.observations import (
-    HistoryEntry,
     HistoryLookup,
     HistoryPage,
-    Observation,
-    QueueRead,
-    Restarted,
     Tick,
 )
 from comfyui_exporter.tracker.tracker import Tracker
@@ -29,6 +25,7 @@ from comfyui_exporter.watch.catch_up import CatchUp
 from comfyui_exporter.watch.queue_reader import QueueReader
 from comfyui_exporter.watch.signals import Signals
 from comfyui_exporter.watch.source import Source
+from comfyui_exporter.watch.teller import Teller
 
 _ENDS_AT_ONCE = 16
 """Ends read one by one in a cycle; more are cheaper as pages."""
@@ -54,9 +51,9 @@ class Poller:
         self._tracker = tracker
         self._signals = signals
         self._clock = clock
-        self._emit = emit
         self._budget = ReadBudget()
         self._reader = QueueReader(source, tracker, self._budget, clock)
+        self._teller = Teller(source, tracker, signals, self._reader, clock, emit, self._begin_anew)
         self._catch_up = CatchUp(source, tracker.ground, self._budget, clock, self._page)
         self._level: int | None = None
         self._falls = 0
@@ -65,8 +62,6 @@ class Poller:
         self._uncovered = True
         """Whether something may have gone unheard since the last look at the newest entry."""
         self._settled: tuple[Identity, ...] = ()
-        self._held: list[tuple[int, Observation]] = []
-        """What was read while it wasn't clear yet whether ComfyUI had restarted before, and after how many breaks."""
         self.answers = 0
         """How often GET /prompt was answered."""
         self.looked = False
@@ -104,8 +99,8 @@ class Poller:
                 quiet = self._count(asked) and quiet
         if not self.looked:
             await self._first_look()
-        if self._signals.broke or self._held:
-            await self._tell(Tick(self._clock()))
+        if self._signals.broke or self._teller.holds:
+            await self._teller.tell(Tick(self._clock()))
         await self._read_ends()
         if self._uncovered:
             await self._look_at_newest()
@@ -117,7 +112,7 @@ class Poller:
         elif quiet and ask:
             self._raise_ground()
         await self._look_for_missing()
-        await self._tell(Tick(self._clock()))
+        await self._teller.tell(Tick(self._clock()))
 
     # First look
 
@@ -126,6 +121,13 @@ class Poller:
         self._tracker.begin(newest.entries[-1] if newest.entries else None)
         self.looked = True
         self._signals.settle_break()  # whatever was before it is nothing to us
+
+    def _begin_anew(self, *, restarted: bool) -> None:
+        """The connection was lost: nothing is known to be unchanged, and after a restart nothing is left."""
+        self._queue_dirty = self._tail_dirty = True
+        if restarted:
+            self._catch_up.forget()
+            self._falls = 0
 
     # Signs
 
@@ -197,7 +199,7 @@ class Poller:
         self._uncovered = False
 
     async def _page(self, payload: HistoryPayload) -> list[Transition]:
-        return await self._tell(HistoryPage(self._clock(), payload.entries))
+        return await self._teller.tell(HistoryPage(self._clock(), payload.entries))
 
     def _compare(self, newest: HistoryPayload) -> None:
         if any(not self._tracker.ground.holds(entry.identity) for entry in newest.entries):
@@ -207,7 +209,7 @@ class Poller:
 
     async def _read_queue(self) -> None:
         read = await self._reader.read(self._level or 0)
-        await self._tell(read)
+        await self._teller.tell(read)
         self._queue_dirty = not read.complete
 
     async def _look_for_missing(self) -> None:
@@ -217,7 +219,7 @@ class Poller:
         for prompt_id in self._tracker.due_lookups(self._clock())[:_ASKED_PER_CYCLE]:
             if not askable(prompt_id):
                 if not self._tail_dirty:  # then its entry would have been seen in the tail
-                    await self._tell(HistoryLookup(self._clock(), prompt_id, None))
+                    await self._teller.tell(HistoryLookup(self._clock(), prompt_id, None))
                 continue
             await self._look_up(prompt_id)
             found += self._source.last.received_bytes > 2  # {} is empty
@@ -228,78 +230,7 @@ class Poller:
         payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
         if payload.size and not payload.entries:
             return []  # there is an entry, but it can't be read: that proves nothing
-        return await self._tell(HistoryLookup(self._clock(), prompt_id, next(iter(payload.entries), None)))
-
-    # Restarts
-
-    async def _check_restart(self) -> None:
-        """A lost connection may mean another process: it is one if it knows nothing of what we know."""
-        mark = self._tracker.ground.newest
-        runs = sorted(
-            (run for run in self._tracker.open_runs if run.epoch == self._tracker.epoch), key=lambda run: run.order
-        )
-        same = mark is not None and await self._has_entry(mark[0], mark[2])
-        read: QueueRead | None = None
-        if not same and runs:
-            read = await self._reader.read(self._level or 0, afresh=True)
-            self._hold(read)
-            keys = {(run.prompt_id, run.number) for run in runs}
-            same = any((item.prompt_id, item.number) in keys for item in (*read.running, *read.pending))
-        for run in () if same else runs:
-            if askable(run.prompt_id):
-                entry = await self._ask_history(run.prompt_id)
-                if entry is not None:
-                    self._hold(HistoryLookup(self._clock(), run.prompt_id, entry))
-                same = (
-                    entry is not None and entry.number == run.number and not self._tracker.ground.knows(entry.identity)
-                )
-                if same:
-                    break
-        known = mark is not None or bool(runs)
-        refused = self._signals.refused
-        self._signals.settle_break()
-        self._queue_dirty = self._tail_dirty = True
-        if not same and (known or refused):
-            # What was read before the connection was last lost is of the process that died then.
-            before = [held for held in self._held if held[0] < self._signals.breaks]
-            self._held = [*before, (-1, Restarted(self._clock())), *self._held[len(before) :]]
-            self._catch_up.forget()
-            self._falls = 0
-
-    async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
-        if not askable(prompt_id):
-            return False
-        entry = await self._ask_history(prompt_id)
-        return entry is not None and entry.started_ms == started_ms
-
-    async def _ask_history(self, prompt_id: str) -> HistoryEntry | None:
-        payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
-        return next(iter(payload.entries), None)
-
-    # Telling
-
-    async def _tell(self, observation: Observation) -> list[Transition]:
-        """Tell the tracker what a read showed, after the question of whose answer it was.
-
-        A read that had to connect anew may be of another process: nothing is concluded from it before that is known.
-        """
-        self._hold(observation)
-        if self._signals.broke:
-            await self._check_restart()
-        transitions: list[Transition] = []
-        while self._held:
-            _, held = self._held.pop(0)
-            transitions += self._take(held)
-        return transitions
-
-    def _hold(self, observation: Observation) -> None:
-        self._held.append((self._signals.breaks, observation))
-
-    def _take(self, observation: Observation) -> list[Transition]:
-        transitions = self._tracker.apply(observation)
-        if transitions:
-            self._emit(transitions)
-        return transitions
+        return await self._teller.tell(HistoryLookup(self._clock(), prompt_id, next(iter(payload.entries), None)))
 
 
 def _has_end(transitions: list[Transition]) -> bool:

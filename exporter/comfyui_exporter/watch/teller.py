@@ -1,0 +1,128 @@
+"""Telling the tracker what was read, once it is clear which process of ComfyUI said it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from comfyui_exporter.comfyui.client import askable
+from comfyui_exporter.tracker.observations import HistoryEntry, HistoryLookup, Observation, QueueRead, Restarted
+from comfyui_exporter.tracker.tracker import Tracker
+from comfyui_exporter.tracker.transitions import Transition
+from comfyui_exporter.watch.queue_reader import QueueReader
+from comfyui_exporter.watch.signals import Signals
+from comfyui_exporter.watch.source import Source
+
+
+class AfterBreak(Protocol):
+    """Is called when a lost connection was looked into, before anything that was read since is told."""
+
+    def __call__(self, *, restarted: bool) -> None:
+        """Begin anew with what a lost connection puts in doubt."""
+
+
+class Teller:
+    """Stands between reads and tracker, and looks into lost connections."""
+
+    def __init__(
+        self,
+        source: Source,
+        tracker: Tracker,
+        signals: Signals,
+        reader: QueueReader,
+        clock: Callable[[], float],
+        emit: Callable[[list[Transition]], None],
+        after_break: AfterBreak,
+    ) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._signals = signals
+        self._reader = reader
+        self._clock = clock
+        self._emit = emit
+        self._after_break = after_break
+        self._held: list[tuple[int, Observation]] = []
+        """What was read while it wasn't clear yet whether ComfyUI had restarted before, and after how many breaks."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether something that was read still waits to be told."""
+        return bool(self._held)
+
+    async def tell(self, observation: Observation) -> list[Transition]:
+        """Tell the tracker what a read showed, after the question of whose answer it was.
+
+        A read that had to connect anew may be of another process: nothing is concluded from it before that is known.
+        """
+        self._hold(observation)
+        if self._signals.broke:
+            await self._check_restart()
+        transitions: list[Transition] = []
+        while self._held:
+            _, held = self._held.pop(0)
+            transitions += self._take(held)
+        return transitions
+
+    def _hold(self, observation: Observation) -> None:
+        self._held.append((self._signals.breaks, observation))
+
+    def _take(self, observation: Observation) -> list[Transition]:
+        transitions = self._tracker.apply(observation)
+        if transitions:
+            self._emit(transitions)
+        return transitions
+
+    async def _check_restart(self) -> None:
+        """A lost connection may mean another process: it is one if it knows nothing of what we know."""
+        mark = self._tracker.ground.newest
+        runs = sorted(
+            (run for run in self._tracker.open_runs if run.epoch == self._tracker.epoch), key=lambda run: run.order
+        )
+        same = mark is not None and await self._has_entry(mark[0], mark[2])
+        read: QueueRead | None = None
+        if not same and runs:
+            read = await self._reader.read(len(runs), afresh=True)
+            self._hold(read)
+            same = not _queue_keys(read).isdisjoint((run.prompt_id, run.number) for run in runs)
+        for run in () if same else runs:
+            if askable(run.prompt_id):
+                entry = await self._ask_history(run.prompt_id)
+                if entry is not None:
+                    self._hold(HistoryLookup(self._clock(), run.prompt_id, entry))
+                same = (
+                    entry is not None and entry.number == run.number and not self._tracker.ground.knows(entry.identity)
+                )
+                if same:
+                    break
+        known = mark is not None or bool(runs)
+        refused = self._signals.refused
+        self._signals.settle_break()
+        restarted = not same and (known or refused)
+        self._after_break(restarted=restarted)
+        if restarted:
+            # What was read before the connection was last lost is of the process that died then, unless this one has
+            # it too.
+            now = _queue_keys(read)
+            before = [
+                held
+                for held in self._held
+                if held[0] < self._signals.breaks and not now.intersection(_queue_keys(held[1]))
+            ]
+            after = [held for held in self._held if held not in before]
+            self._held = [*before, (-1, Restarted(self._clock())), *after]
+
+    async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
+        if not askable(prompt_id):
+            return False
+        entry = await self._ask_history(prompt_id)
+        return entry is not None and entry.started_ms == started_ms
+
+    async def _ask_history(self, prompt_id: str) -> HistoryEntry | None:
+        payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
+        return next(iter(payload.entries), None)
+
+
+def _queue_keys(observation: Observation | None) -> set[tuple[str, float]]:
+    if not isinstance(observation, QueueRead):
+        return set()
+    return {(item.prompt_id, item.number) for item in (*observation.running, *observation.pending)}
