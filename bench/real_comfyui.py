@@ -2,8 +2,8 @@
 
     python bench/real_comfyui.py --url http://127.0.0.1:8188 --kill 'COMMAND' --start 'COMMAND'
 
-ComfyUI needs `bench/comfyui_nodes/probe_nodes.py` in its custom_nodes; a CPU is enough. COMMANDs end it with kill -9 and
-start it again (the latter returns once it answers). Without them the crash is left out.
+ComfyUI needs `bench/comfyui_nodes/probe_nodes.py` in its custom_nodes; a CPU is enough. COMMANDs end it with kill -9
+and start it again (the latter returns once it answers). Without them the crash is left out.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ class Driver:
     async def take_stock(self) -> None:
         """Count the history entries that are new since the last time, by ComfyUI's own word."""
         for prompt_id, entry in (await self.get("/history")).items():
-            started = next(
-                (data["timestamp"] for name, data in entry["status"]["messages"] if name == "execution_start")
-            )
+            messages = entry["status"]["messages"]
+            started = next(data["timestamp"] for name, data in messages if name == "execution_start")
             if (prompt_id, started) in self.known:
                 continue
             self.known.add((prompt_id, started))
