@@ -186,6 +186,8 @@ async def main(options: argparse.Namespace) -> int:
         began = time.monotonic()
         async with aiohttp.ClientSession() as session:
             driver = Driver(options.url, session)
+            await driver.take_stock()
+            driver.truth.ends.clear()  # what was there before us
             await use_and_misuse(driver, options.jobs, options.kill, options.start)
         await asyncio.sleep(GRACE)
         took = time.monotonic() - began

@@ -32,7 +32,7 @@ def test_one_answer_between_failures_does_not_shorten_the_waits() -> None:
     backoff = Backoff(2.0, Random(2))
     for _ in range(10):
         backoff.failed()
-        backoff.succeeded(0)
+        backoff.succeeded()
     assert max(backoff.failed() for _ in range(20)) > 20
 
 
@@ -40,8 +40,8 @@ def test_stable_answers_shorten_the_waits_again() -> None:
     backoff = Backoff(2.0, Random(2))
     for _ in range(10):
         backoff.failed()
-    backoff.succeeded(0)
-    backoff.succeeded(STABLE)
+    for _ in range(STABLE):
+        backoff.succeeded()
     assert backoff.failed() <= 2
 
 

@@ -80,6 +80,9 @@ def read_history(body: bytes, submissions: SubmissionReader, knows: Knows = _kno
             entries.append(_history_entry(prompt_id, decode(_entry, raw), submissions, knows))
         except PayloadError as error:
             payload.problems.append(f"history entry: {error}")
+    if raws and not entries:
+        # Something is there, which is not the same as nothing.
+        raise PayloadError(payload.problems[0])
     payload.entries = tuple(entries)
     return payload
 

@@ -20,7 +20,8 @@ _LIMIT = 2**63
 class Item(msgspec.Struct, array_like=True):
     """A queue item, as /queue and a history entry's `prompt` give it; newer versions may add elements."""
 
-    number: int | float
+    number: int | float | None
+    """null stands for NaN, which a client may send and ComfyUI takes."""
     prompt_id: str
     graph: msgspec.Raw = NULL
     extra_data: msgspec.Raw = NULL
@@ -32,8 +33,10 @@ def prompt_id_of(prompt_id: str) -> str:
     return text(prompt_id, MAX_PROMPT_ID)
 
 
-def number_of(number: float) -> float:
+def number_of(number: float | None) -> float:
     """Take a queue number as a float; one too large for that, or not a number, sorts last."""
+    if number is None:
+        return math.inf
     try:
         value = float(number)
     except OverflowError:

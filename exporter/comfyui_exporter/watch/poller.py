@@ -228,8 +228,6 @@ class Poller:
 
     async def _look_up(self, prompt_id: str) -> list[Transition]:
         payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
-        if payload.size and not payload.entries:
-            return []  # there is an entry, but it can't be read: that proves nothing
         return await self._teller.tell(HistoryLookup(self._clock(), prompt_id, next(iter(payload.entries), None)))
 
 

@@ -48,12 +48,18 @@ class QueueReader:
                 return read
         try:
             payload = await self._source.queue((lambda *_: 0) if afresh else self._tracker.count_open)
-        finally:
-            self._budget.charge(self._clock(), self._source.last.received_bytes)
+        except ReadError:
+            # It may have cost ComfyUI all the same.
+            self._charge(max(self._source.last.received_bytes, int(remaining * self._item_bytes)))
+            raise
+        self._charge(self._source.last.received_bytes)
         size = len(payload.running) + len(payload.pending)
         if size:
             self._item_bytes = self._source.last.received_bytes / size
         return _as_read(self._clock(), payload)
+
+    def _charge(self, received_bytes: int) -> None:
+        self._budget.charge(self._clock(), received_bytes)
 
     def _count_open(self) -> int:
         return sum(1 for _ in self._tracker.open_runs)
@@ -65,7 +71,7 @@ class QueueReader:
         try:
             payload = await self._source.jobs()
         finally:
-            self._budget.charge(self._clock(), self._source.last.received_bytes)
+            self._charge(self._source.last.received_bytes)
         if payload is None:
             self._jobs_serve = False
             return None

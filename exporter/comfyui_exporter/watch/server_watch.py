@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from enum import Enum, auto
 from random import Random
 from typing import Protocol
 
@@ -34,8 +35,20 @@ TRIES_UNTIL_DOWN = 3
 HEARTBEAT = 20.0
 """Seconds between pings of the socket: a frozen server closes nothing, an unanswered ping is the only sign."""
 
+_RETRY = 2.0
+"""Seconds until a read that failed is tried again while the server answers others."""
+
+_LASTING = 10.0
+"""Seconds after which an event stream counts as stable."""
+
 _SHORTEST_WAIT = 0.05
 _FAILURES_KEPT = 100
+
+
+class _Outcome(Enum):
+    DONE = auto()
+    IN_PART = auto()
+    SILENCE = auto()
 
 
 class Sink(Protocol):
@@ -116,24 +129,28 @@ class ServerWatch:
         while True:
             self._woken.clear()
             ask = self._now() >= next_ask
-            answered = await self._cycle(ask=ask)
-            if not answered:
+            outcome = await self._cycle(ask=ask)
+            if outcome is _Outcome.SILENCE:
                 self._show()
                 await asyncio.sleep(backoff.failed())
                 next_ask = self._now()
                 continue
             at = self._now()
-            backoff.succeeded(at)
             if ask:
+                backoff.succeeded()
                 next_ask = at + self._interval
             if at >= next_stats:
                 await self._read_stats()
                 next_stats = at + STATS_INTERVAL
             self._show()
-            await self._wait(min(next_ask, self._poller.due or next_ask))
+            if outcome is _Outcome.DONE:
+                await self._wait(min(next_ask, self._poller.due or next_ask))
+            else:
+                # It answers, but not everything: what is missing is asked for again, only not at once.
+                await asyncio.sleep(min(self._interval, _RETRY))
 
-    async def _cycle(self, *, ask: bool) -> bool:
-        """Run one cycle; False if it ended without an answer."""
+    async def _cycle(self, *, ask: bool) -> _Outcome:
+        """Run one cycle."""
         answers = self._poller.answers
         try:
             await self._poller.cycle(ask=ask)
@@ -142,19 +159,19 @@ class ServerWatch:
                 self._signals.connection_broke(refused=error.refused)
             if self._poller.answers == answers and ask:
                 self._no_answer(error)
-            else:
-                self._log.info("%s", error)
-            return False
+                return _Outcome.SILENCE
+            self._log.info("%s", error)
+            return _Outcome.IN_PART
         except Exception:
             # A defect of ours must not end the watch; the next cycle reads again what this one did not get to.
             self._log.exception("unexpected error")
-            return False
+            return _Outcome.IN_PART
         finally:
             if self._poller.answers != answers:
                 self._answered()
         if self._poller.looked:
             self.tried.set()
-        return True
+        return _Outcome.DONE
 
     def _answered(self) -> None:
         self._last_success = self._now()
@@ -210,9 +227,8 @@ class ServerWatch:
                 self._log.exception("unexpected error in the event stream")
             finally:
                 self._signals.closed()
-            if opened is not None:
-                backoff.succeeded(opened)
-                backoff.succeeded(self._now())
+            if opened is not None and self._now() - opened >= _LASTING:
+                backoff.reset()
             await asyncio.sleep(backoff.failed())
 
     def _hear(self, message: aiohttp.WSMessage) -> None:
