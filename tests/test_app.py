@@ -1,0 +1,103 @@
+"""The program as a process: what it prints, how it ends, and with which exit code."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process of `run` on a free port, and its base URL."""
+    command = [sys.executable, "-m", "comfyui_exporter", "run", "--web.listen-address", "127.0.0.1:0", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            found = re.search(r"address=(\S+)", line)
+            assert found, line
+            yield process, f"http://{found[1]}"
+        finally:
+            process.kill()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_soon(number: signal.Signals) -> None:
+    with running("--comfyui.url", "http://127.0.0.1:1") as (process, url):
+        assert get(f"{url}/-/healthy")[0] == 200
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        assert time.monotonic() - began < 2
+
+
+def test_a_signal_ends_it_soon_while_a_server_hangs() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        running("--comfyui.url", f"http://127.0.0.1:{silent.getsockname()[1]}") as (process, url),
+    ):
+        assert get(f"{url}/-/ready")[0] == 503
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(5) == 0
+        assert time.monotonic() - began < 2
+
+
+def test_a_port_in_use_is_said_and_exits_with_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-m", "comfyui_exporter", "run", "--web.listen-address", address],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"cannot listen on {address}" in done.stderr
+
+
+def test_a_web_config_file_is_refused_rather_than_served_without_protection(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("tls_server_config: {}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "comfyui_exporter", "run", "--web.config.file", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "TLS and authentication" in done.stderr
+
+
+def test_a_server_that_never_answered_is_down_after_three_tries_and_shows_nothing_else() -> None:
+    flags = ("--comfyui.url", "gone=http://127.0.0.1:1", "--comfyui.poll-interval", "100ms")
+    with running(*flags) as (_, url):
+        deadline = time.monotonic() + 20
+        text = ""
+        while 'comfyui_up{server="gone"} 0' not in text and time.monotonic() < deadline:
+            text = get(f"{url}/metrics")[1]
+        assert 'comfyui_up{server="gone"} 0' in text
+        assert "comfyui_queue_jobs" not in text
+        assert "comfyui_info" not in text
+        assert 'comfyui_jobs_total{server="gone",job_type="unknown",status="failed"} 0' in text
+        assert get(f"{url}/-/ready")[0] == 200
