@@ -10,12 +10,8 @@ from enum import Enum, auto
 from random import Random
 from typing import Protocol
 
-import aiohttp
-
 from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
-from comfyui_exporter.comfyui.events import EVENT_TYPES, StatusEvent, read_frame
-from comfyui_exporter.comfyui.json import PayloadError
 from comfyui_exporter.tracker.busy import BusyMeter
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.runs import Run, State
@@ -23,6 +19,7 @@ from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Transition
 from comfyui_exporter.tracker.view import ServerView, in_queue_order
 from comfyui_exporter.watch.backoff import Backoff
+from comfyui_exporter.watch.listener import Listener
 from comfyui_exporter.watch.poller import Poller
 from comfyui_exporter.watch.signals import Signals
 
@@ -32,14 +29,8 @@ STATS_INTERVAL = 15.0
 """Seconds between reads of /system_stats, which costs ComfyUI seven times what /prompt does."""
 
 TRIES_UNTIL_DOWN = 3
-HEARTBEAT = 20.0
-"""Seconds between pings of the socket: a frozen server closes nothing, an unanswered ping is the only sign."""
-
 _RETRY = 2.0
 """Seconds until a read that failed is tried again while the server answers others."""
-
-_LASTING = 10.0
-"""Seconds after which an event stream counts as stable."""
 
 _SHORTEST_WAIT = 0.05
 _FAILURES_KEPT = 100
@@ -95,10 +86,19 @@ class ServerWatch:
         self._now = now
         self._rng = rng
         self._interval = poll_interval
-        self._client_id = f"comfyui-exporter-{client_id}-" if client_id else "comfyui-exporter-"
         self._woken = asyncio.Event()
         self._signals = Signals(self._woken.set)
         self._poller = Poller(client, tracker, self._signals, now, self._emit)
+        self._listener = Listener(
+            client,
+            self._signals,
+            now,
+            rng,
+            client_id=client_id,
+            heard=self._heard,
+            problem=self._problem,
+            log=self._log,
+        )
         self._busy = BusyMeter()
         self._ended: list[Run] = []
         self._failed: deque[Run] = deque(maxlen=_FAILURES_KEPT)
@@ -116,7 +116,7 @@ class ServerWatch:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(), name=f"listen {self.name}")
+                tasks.create_task(self._listener.run(), name=f"listen {self.name}")
                 tasks.create_task(self._poll(), name=f"poll {self.name}")
         finally:
             await self._client.close()
@@ -202,54 +202,6 @@ class ServerWatch:
         except TimeoutError:
             pass
 
-    # The event stream
-
-    async def _listen(self) -> None:
-        backoff = Backoff(1.0, self._rng)
-        while True:
-            opened: float | None = None
-            try:
-                # A second socket of one clientId deafens the first, so each connection has an id of its own.
-                client_id = f"{self._client_id}{self._rng.getrandbits(64):016x}"
-                async with self._client.socket(client_id, HEARTBEAT) as socket:
-                    opened = self._now()
-                    self._signals.opened()
-                    async for message in socket:
-                        self._hear(message)
-                    self._log.info("event stream closed (code %s)", socket.close_code)
-            except ReadError as error:
-                if error.kind is ErrorKind.CONNECTION:
-                    self._signals.connection_broke(refused=error.refused)
-                self._log.debug("no event stream: %s", error)
-            except aiohttp.ClientError as error:
-                self._log.info("event stream broke: %s", error)
-            except Exception:
-                self._log.exception("unexpected error in the event stream")
-            finally:
-                self._signals.closed()
-            if opened is not None and self._now() - opened >= _LASTING:
-                backoff.reset()
-            await asyncio.sleep(backoff.failed())
-
-    def _hear(self, message: aiohttp.WSMessage) -> None:
-        if message.type is aiohttp.WSMsgType.BINARY:
-            self._sink.event(self.name, "binary", len(message.data))
-            return
-        if message.type is not aiohttp.WSMsgType.TEXT:
-            return
-        size = len(message.data)
-        try:
-            event = read_frame(message.data)
-        except PayloadError as error:
-            self._problem("/ws", str(error))
-            self._sink.event(self.name, "malformed", size)
-            return
-        if isinstance(event, StatusEvent):
-            self._sink.event(self.name, "status", size)
-            self._signals.heard(event.queue_remaining)
-        else:
-            self._sink.event(self.name, event.type if event.type in EVENT_TYPES else "other", size)
-
     # Telling
 
     def _emit(self, changes: list[Transition]) -> None:
@@ -285,6 +237,9 @@ class ServerWatch:
             ),
             at,
         )
+
+    def _heard(self, kind: str, received_bytes: int) -> None:
+        self._sink.event(self.name, kind, received_bytes)
 
     def _observe(self, route: str, result: str, seconds: float, received_bytes: int) -> None:
         self._sink.request(self.name, route, result, seconds, received_bytes)
