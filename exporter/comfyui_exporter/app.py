@@ -35,6 +35,8 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # Whoever is used to reloading with it must not end the exporter by it.
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: reloading comes in a later version"))
     monitor = Monitor(settings.config, self_sources=[ProcessMetrics().render])
     _tell_of_itself(monitor)
     server = WebServer(build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready))

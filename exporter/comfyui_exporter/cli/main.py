@@ -105,7 +105,7 @@ def cli() -> None:
 @_run_flags
 @_version_option
 def run(**values: Sequence[str]) -> NoReturn:
-    """Watch ComfyUI; serve metrics, push and the live page (the default).
+    """Watch ComfyUI and serve metrics (the default).
 
     Flags beat environment variables, which beat the file; servers of flags or COMFYUI_URL are added to the file's.
     """

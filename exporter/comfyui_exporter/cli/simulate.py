@@ -14,15 +14,30 @@ _FLAGS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
         "--profile",
         "profile",
         click.STRING,
-        "Which version of ComfyUI is played, such as 0.3.64; a wrong one lists all.",
+        "Which version of ComfyUI is played; a wrong one lists all.  [default: 0.3.64]",
     ),
-    ("--speed", "speed", click.FloatRange(0, min_open=True), "How many times faster than real time jobs run."),
-    ("--seed", "seed", click.INT, "The same seed gives the same jobs."),
-    ("--rate", "rate", click.FloatRange(0), "Jobs a minute that it submits to itself."),
-    ("--failure-rate", "failure_rate", click.FloatRange(0, 1), "Share of those jobs that fail, 0 to 1."),
-    ("--history", "preload_history", click.IntRange(0), "Finished jobs that it starts with."),
-    ("--pending", "preload_pending", click.IntRange(0), "Waiting jobs that it starts with."),
-    ("--graph-bytes", "graph_bytes", click.IntRange(0), "Size of the graph of each of those jobs, in bytes."),
+    (
+        "--speed",
+        "speed",
+        click.FloatRange(0, min_open=True),
+        "How many times faster than real time jobs run.  [default: 1]",
+    ),
+    ("--seed", "seed", click.INT, "The same seed gives the same jobs.  [default: 0]"),
+    ("--rate", "rate", click.FloatRange(0), "Jobs a minute that it submits to itself.  [default: 0]"),
+    (
+        "--failure-rate",
+        "failure_rate",
+        click.FloatRange(0, 1),
+        "Share of those jobs that fail, 0 to 1.  [default: 0.05]",
+    ),
+    ("--history", "preload_history", click.IntRange(0), "Finished jobs that it starts with.  [default: 0]"),
+    ("--pending", "preload_pending", click.IntRange(0), "Waiting jobs that it starts with.  [default: 0]"),
+    (
+        "--graph-bytes",
+        "graph_bytes",
+        click.IntRange(0),
+        "Size of the graph of each of those jobs, in bytes.  [default: 0, small ones]",
+    ),
 )
 
 

@@ -102,6 +102,7 @@ class ComfyUIClient:
         self._http: aiohttp.ClientSession | None = None
         self._sockets: aiohttp.ClientSession | None = None
         self._headers: Mapping[str, str] | None = None
+        self._socket_headers: Mapping[str, str] | None = None
         self._closing = False
         self._connected = False
         self.last = Cost()
@@ -178,12 +179,12 @@ class ComfyUIClient:
     async def _read(self, route: str, path: str, decode: Callable[[bytes], T], *, may_be_absent: bool = False) -> T:
         """GET one path and decode its body. With `may_be_absent`, a 404 is counted as a good answer (and raised)."""
         began = time.perf_counter()
-        result, self.last = "ok", Cost()
+        result, self.last = ErrorKind.CONNECTION.value, Cost()
         try:
             status, body = await self._get(path)
             if status != 200:
                 raise ReadError(ErrorKind.HTTP, f"GET {route}: status {status}", status=status)
-            return decode(body)
+            read = decode(body)
         except PayloadError as error:
             result = ErrorKind.PAYLOAD.value
             raise ReadError(ErrorKind.PAYLOAD, f"GET {route}: {error}") from None
@@ -198,19 +199,24 @@ class ComfyUIClient:
             raise ReadError(ErrorKind.HTTP, f"GET {route}: {error.message}"[:300]) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             result = ErrorKind.CONNECTION.value
-            raise ReadError(ErrorKind.CONNECTION, f"GET {route}: {error}"[:300], refused=_refused(error)) from None
+            raise ReadError(ErrorKind.CONNECTION, f"GET {route}: {_why(error)}", refused=_refused(error)) from None
+        else:
+            result = "ok"
+            return read
         finally:
             self.observe(route, result, time.perf_counter() - began, self.last.received_bytes)
 
     async def _get(self, path: str) -> tuple[int, bytes]:
-        for attempt in (1, 2):
-            session = await self._session()
-            async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
-                self._closing = (response.headers.get("Connection") or "").lower() == "close"
-                if response.status in {401, 403} and attempt == 1 and await self._new_secrets():
-                    continue
-                return response.status, await self._body(response)
-        raise AssertionError  # pragma: no cover
+        status, body = await self._get_once(path)
+        if status in {401, 403} and await self._new_secrets():
+            status, body = await self._get_once(path)
+        return status, body
+
+    async def _get_once(self, path: str) -> tuple[int, bytes]:
+        session = await self._session()
+        async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
+            self._closing = (response.headers.get("Connection") or "").lower() == "close"
+            return response.status, await self._body(response)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if (response.content_length or 0) > self.max_response_size:
@@ -225,11 +231,13 @@ class ComfyUIClient:
 
     async def _new_secrets(self) -> bool:
         """Read the secrets again after a refusal; True if they changed since."""
-        before = self._headers
-        await self.close()
-        self._headers = None
-        await self._session()
-        return self._headers != before
+        before, self._headers = self._headers, await asyncio.to_thread(self.access.headers)
+        if self._headers == before:
+            return False
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+        return True
 
     async def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -272,8 +280,12 @@ class ComfyUIClient:
         began = time.perf_counter()
         result = "ok"
         try:
+            if self._sockets is not None and self._socket_headers != self._headers:
+                await self._sockets.close()
+                self._sockets = None
             if self._sockets is None:
                 self._sockets = await self._open_session(counting=False)
+                self._socket_headers = self._headers
             url = URL(f"{self._base}/ws?clientId={quote(client_id, safe='')}", encoded=True)
             async with asyncio.timeout(self.request_timeout):
                 socket = await self._sockets.ws_connect(
@@ -287,7 +299,7 @@ class ComfyUIClient:
             raise ReadError(ErrorKind.HTTP, f"{route}: status {error.status}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             result = ErrorKind.CONNECTION.value
-            raise ReadError(ErrorKind.CONNECTION, f"{route}: {error}"[:300], refused=_refused(error)) from None
+            raise ReadError(ErrorKind.CONNECTION, f"{route}: {_why(error)}", refused=_refused(error)) from None
         finally:
             self.observe(route, result, time.perf_counter() - began, 0)
         try:
@@ -297,6 +309,12 @@ class ComfyUIClient:
 
 
 _Payload = TypeVar("_Payload", QueuePayload, HistoryPayload)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.strerror or error.os_error}"[:300]
+    return (str(error) or type(error).__name__)[:300]
 
 
 def _refused(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ FLAGS = (
     Flag(
         "web.listen-address",
         "HOST:PORT",
-        "Where to serve metrics, API and the live page. :PORT listens on all interfaces.",
+        "Where to serve metrics. :PORT listens on all interfaces.",
         "127.0.0.1:9188",
         repeatable=True,
     ),

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from comfyui_exporter.config.model import Config
 
-KEYS = ("server_files", "shard", "registration_timeout", "store.retention", "push", "webhooks")
-FLAGS = ("push.listen-address", "shard", "state.dir")
+KEYS = (
+    "server_files", "shard", "registration_timeout", "store.retention", "push", "webhooks", "buckets.node_duration",
+    "buckets.step_duration", "buckets.estimate",
+)  # fmt: skip
+FLAGS = ("push.listen-address", "shard", "state.dir", "web.external-url", "web.trusted-networks")
 """Without those that are keys of the file under another name."""
 
 

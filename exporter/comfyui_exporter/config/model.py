@@ -57,7 +57,7 @@ class Config(Section):
     )
     server_files: tuple[Annotated[str, FilePattern()], ...] = Field(
         (),
-        description="Files with more servers in Prometheus file_sd format (JSON or YAML), watched for change.",
+        description="Files with more servers in Prometheus file_sd format (JSON or YAML).",
         examples=[["servers/*.yml"]],
     )
     shard: Annotated[Shard, ShardText()] = Field(
@@ -92,7 +92,7 @@ class Config(Section):
         description="A job that was registered and that no server has shown for this long is reported as timeout.",
     )
     keep_finished: Annotated[float, DurationRange(1, parse_duration("7d"), zero=True)] = Field(
-        900.0, description="How long a finished job stays in memory: in the API, on the live page, in snapshots."
+        900.0, description="How long a finished job stays in memory."
     )
     max_finished: Annotated[int, WholeNumber(1, 1_000_000)] = Field(
         10_000, description="How many finished jobs stay in memory at most."

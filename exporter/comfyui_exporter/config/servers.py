@@ -73,8 +73,8 @@ class ServerConfig(Section):
     )
     stall_timeout: Annotated[float, DurationRange(1, parse_duration("365d"))] = Field(
         600.0,
-        description="A job that runs without a sign of progress for this long, while the server answers, is flagged "
-        "stalled.",
+        description="A job that runs without a sign of progress, while the server answers, is flagged stalled after "
+        "this long; after six times this long if its events are not heard (as in this version).",
     )
     job_timeout: Annotated[float, DurationRange(1, parse_duration("365d"))] | None = Field(
         None, description="A job that runs longer than this is reported as timeout. Unset: never.", examples=["2h"]

@@ -9,7 +9,7 @@ import sys
 
 from comfyui_exporter.metrics.buckets import DEFAULTS
 from comfyui_exporter.metrics.exposition import number
-from comfyui_exporter.metrics.families import ALL
+from comfyui_exporter.metrics.families import ALL, NOT_YET
 from comfyui_exporter.metrics.family import Family
 
 _INTRODUCTION = """\
@@ -20,8 +20,8 @@ All metrics of the exporter, in the order of a scrape. This page is generated fr
 
 Every metric has `# HELP` and `# TYPE`, base units, and Unix timestamps (never ages) for points in time. A metric that
 has no meaning at the moment is absent. The label `server` names the ComfyUI; metrics without it are about the exporter.
-Metrics marked *lasting* continue over a restart of the exporter; all other counters begin at 0. `job_labels` stands for
-the labels configured under that key. `process_*` and `python_*` of the exporter's own process follow at the end.
+Counters and histograms begin at 0 when the exporter starts. `job_labels` stands for the labels configured under that
+key. `process_*` and `python_*` of the exporter's own process follow at the end.
 
 | Metric | Type | Labels | Meaning | Source |
 |---|---|---|---|---|
@@ -39,10 +39,11 @@ Upper bounds of the histograms' buckets unless the configuration says otherwise 
 
 def reference() -> str:
     """The page in Markdown."""
-    rows = "".join(map(_row, ALL))
+    shown = [family for family in ALL if family not in NOT_YET]
+    rows = "".join(map(_row, shown))
     buckets = "".join(
         f"| `{family.buckets}` | `{family.name}` | {', '.join(map(number, DEFAULTS[family.buckets]))} |\n"
-        for family in ALL
+        for family in shown
         if family.buckets
     )
     return f"{_INTRODUCTION}{rows}{_BUCKETS}{buckets}"
@@ -51,8 +52,7 @@ def reference() -> str:
 def _row(family: Family) -> str:
     labels = (*(("server",) if family.per_server else ()), *family.labels)
     shown = [f"`{label}`" for label in labels] + (["job_labels"] if family.job_labels else [])
-    kind = f"{family.kind.value}, lasting" if family.lasting else family.kind.value
-    return f"| `{family.name}` | {kind} | {', '.join(shown)} | {family.help} | {family.source} |\n"
+    return f"| `{family.name}` | {family.kind.value} | {', '.join(shown)} | {family.help} | {family.source} |\n"
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Listener:
         self._heard = heard
         self._problem = problem
         self._log = log
+        self._told_of_failure = False
 
     async def run(self) -> None:
         """Keep a stream open."""
@@ -58,6 +59,7 @@ class Listener:
                 client_id = f"{self._prefix}{self._rng.getrandbits(64):016x}"
                 async with self._client.socket(client_id, HEARTBEAT) as socket:
                     opened = self._now()
+                    self._told_of_failure = False
                     self._signals.opened()
                     async for message in socket:
                         self._hear(message)
@@ -65,7 +67,10 @@ class Listener:
             except ReadError as error:
                 if error.kind is ErrorKind.CONNECTION:
                     self._signals.connection_broke(refused=error.refused)
-                self._log.debug("no event stream: %s", error)
+                # Once is enough: a proxy that lets no socket through never will.
+                level = logging.DEBUG if self._told_of_failure else logging.INFO
+                self._log.log(level, "no event stream, polling alone: %s", error)
+                self._told_of_failure = True
             except aiohttp.ClientError as error:
                 self._log.info("event stream broke: %s", error)
             except Exception:

@@ -1,0 +1,67 @@
+"""What the pages tell people to copy works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from comfyui_exporter.config.load import parse
+from docs.pages import NAMES, ROOT, fenced, last_cells
+
+INDENTED_QUERY = re.compile(r"^    (sum by .*)$", re.MULTILINE)
+INLINE_QUERY = re.compile(r"`((?:sum|rate|histogram_quantile)\b[^`]*\([^`]*comfyui_[^`]*)`")
+
+
+def promtool(*arguments: str | Path) -> None:
+    program = shutil.which("promtool")
+    assert program, "promtool is not in PATH; Debian has it in the package prometheus"
+    checked = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def check_queries(queries: list[str], folder: Path) -> None:
+    assert queries
+    rules = "".join(f"      - record: example:{i}\n        expr: >-\n          {q}\n" for i, q in enumerate(queries))
+    file = folder / "rules.yml"
+    file.write_text(f"groups:\n  - name: examples\n    rules:\n{rules}")
+    promtool("check", "rules", file)
+
+
+def test_the_example_of_a_prometheus_configuration_is_valid():
+    promtool("check", "config", ROOT / "examples/prometheus.yml")
+
+
+def test_the_scrape_configuration_of_the_readme_is_valid(tmp_path):
+    blocks = [block for block in fenced((ROOT / "README.md").read_text(), "yaml") if "scrape_configs" in block]
+    assert len(blocks) == 1
+    file = tmp_path / "prometheus.yml"
+    file.write_text(blocks[0])
+    promtool("check", "config", file)
+
+
+def test_the_example_and_the_readme_scrape_the_default_address():
+    for name in ("examples/prometheus.yml", "README.md"):
+        assert '- targets: ["127.0.0.1:9188"]' in (ROOT / name).read_text()
+
+
+def test_every_query_of_the_readme_is_promql(tmp_path):
+    queries = list(last_cells((ROOT / "README.md").read_text(), "Metric"))
+    assert len(queries) == 10
+    check_queries(queries, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["docs/how-it-watches.md", "docs/troubleshooting.md"])
+def test_every_query_of_the_pages_is_promql(name, tmp_path):
+    page = (ROOT / name).read_text()
+    check_queries([*INDENTED_QUERY.findall(page), *INLINE_QUERY.findall(page)], tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_piece_of_configuration_is_valid(name):
+    for block in fenced((ROOT / name).read_text(), "yaml"):
+        if "scrape_configs" not in block:
+            parse(block.encode(), name, ROOT)
