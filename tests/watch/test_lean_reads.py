@@ -170,6 +170,24 @@ def test_the_first_look_reads_one_entry_of_a_long_history() -> None:
     assert world.source.received["/history"] < 6 * len(str(world.comfy.history(1).body))
 
 
+def test_a_socket_that_is_open_but_deaf_hides_nothing() -> None:
+    world = settled_world(history=3, pending=2)
+    for _ in range(4):
+        world.comfy.finish()  # one that we know ends, one that we don't comes and goes
+        world.submit(front=True)
+        world.comfy.start_next()
+        world.comfy.finish()
+        world.comfy.start_next()
+        world.submit()
+        world.submit()
+        world.frames.clear()
+        world.now += 20
+        world.poll()
+    world.frames.clear()
+    world.settle(4)
+    assert len(world.ended()) == 8
+
+
 def test_a_restart_is_noticed_by_a_history_that_knows_nothing_of_ours() -> None:
     world = settled_world(history=2, pending=3)
     world.die()
@@ -207,6 +225,30 @@ def test_a_restart_of_a_server_that_had_done_nothing_is_known_by_the_refused_con
     world.comfy.restart()
     world.settle(2)
     assert world.restarts == 1
+
+
+def test_a_restart_is_not_concluded_before_the_server_answers_again() -> None:
+    world = settled_world()
+    world.die()
+    for _ in range(3):
+        assert not world.poll()
+        assert not world.poll(ask=False)
+    assert world.restarts == 0
+    world.comfy.restart()
+    world.settle(2)
+    assert world.restarts == 1
+
+
+def test_a_newest_entry_that_cannot_be_asked_for_is_recognised_all_the_same() -> None:
+    world = settled_world()
+    world.submit(prompt_id="")
+    world.comfy.start_next()
+    world.comfy.finish()
+    world.settle(2)
+    world.close_socket()
+    world.settle(2)
+    assert world.restarts == 0
+    assert [run.state.value for run in world.ended()] == ["completed"]
 
 
 def test_newer_comfyuis_are_asked_for_the_list_and_the_new_job_alone() -> None:

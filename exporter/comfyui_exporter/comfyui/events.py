@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
+from comfyui_exporter.comfyui.values import MOST_REMAINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def read_frame(body: str | bytes) -> Event:
     frame = decode(_frame, body.encode("utf-8", "replace") if isinstance(body, str) else body)
     if frame.type == "status":
         remaining = decode(_status, frame.data).status.exec_info.queue_remaining
-        if remaining < 0:
+        if not 0 <= remaining < MOST_REMAINING:
             raise PayloadError(f"queue_remaining is {remaining}")
         return StatusEvent(remaining)
     return OtherEvent(text(frame.type, 100))

@@ -40,7 +40,7 @@ class _EventData(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     status_str: object = None
-    messages: list[msgspec.Raw] | None = None
+    messages: msgspec.Raw = NULL
 
 
 class _Entry(msgspec.Struct):
@@ -51,7 +51,8 @@ class _Entry(msgspec.Struct):
 
 _history = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entry = msgspec.json.Decoder(_Entry)
-_status = msgspec.json.Decoder(_Status)
+_status = msgspec.json.Decoder(_Status | None)
+_messages = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _message = msgspec.json.Decoder(_Message)
 _event_data = msgspec.json.Decoder(_EventData)
 
@@ -77,7 +78,7 @@ def read_history(body: bytes, submissions: SubmissionReader, knows: Knows = _kno
     entries = []
     for prompt_id, raw in raws.items():
         try:
-            entries.append(_history_entry(prompt_id, decode(_entry, raw), submissions, knows))
+            entries.append(_history_entry(prompt_id, decode(_entry, raw), submissions, knows, payload.problems))
         except PayloadError as error:
             payload.problems.append(f"history entry: {error}")
     if raws and not entries:
@@ -87,8 +88,10 @@ def read_history(body: bytes, submissions: SubmissionReader, knows: Knows = _kno
     return payload
 
 
-def _history_entry(prompt_id: str, entry: _Entry, submissions: SubmissionReader, knows: Knows) -> HistoryEntry:
-    status = _read_status(entry.status)
+def _history_entry(
+    prompt_id: str, entry: _Entry, submissions: SubmissionReader, knows: Knows, problems: list[str]
+) -> HistoryEntry:
+    status = _read_status(entry.status, problems)
     bare = HistoryEntry(
         prompt_id=prompt_id_of(prompt_id),
         number=number_of(entry.prompt.number),
@@ -122,20 +125,25 @@ class _Told:
     cached: frozenset[str] = frozenset()
 
 
-def _read_status(raw: msgspec.Raw) -> _Told:
+def _read_status(raw: msgspec.Raw, problems: list[str]) -> _Told:
     """Read `status`: null counts as completed, as ComfyUI's own /api/jobs takes it."""
     told = _Told(Outcome.COMPLETED)
     try:
         status = decode(_status, raw)
-    except PayloadError:
+        if status is None:
+            return told
+        if status.status_str == "error":
+            told.outcome = Outcome.FAILED
+        raw_messages = decode(_messages, status.messages) or ()
+    except PayloadError as error:
+        problems.append(f"status: {error}")
         return told
-    if status.status_str == "error":
-        told.outcome = Outcome.FAILED
-    for raw_message in status.messages or ():
+    for raw_message in raw_messages:
         try:
             message = decode(_message, raw_message)
             data = decode(_event_data, message.data)
-        except PayloadError:
+        except PayloadError as error:
+            problems.append(f"message: {error}")
             continue
         _take_message(told, message.event, data)
     return told

@@ -12,6 +12,8 @@ T = TypeVar("T")
 NULL = msgspec.Raw(b"null")
 """Stands for what is absent: ComfyUI and its clients write null where they mean nothing."""
 
+_any = msgspec.json.Decoder()
+
 _KEPT_WHOLE = 20_000
 """Text of up to this many characters is a value; what is longer was never meant to be one."""
 
@@ -60,8 +62,8 @@ def value_of(raw: msgspec.Raw | None) -> Any:
     if len(data) > _KEPT_WHOLE:
         return None
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+        return decode(_any, data)
+    except PayloadError:
         return None
 
 

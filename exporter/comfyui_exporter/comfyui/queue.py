@@ -13,13 +13,11 @@ import msgspec
 
 from comfyui_exporter.comfyui.json import NULL, PayloadError, decode
 from comfyui_exporter.comfyui.submission import SubmissionReader
-from comfyui_exporter.comfyui.values import Item, number_of, prompt_id_of
+from comfyui_exporter.comfyui.values import MOST_REMAINING, Item, number_of, prompt_id_of
 from comfyui_exporter.tracker.observations import Details, QueueItem
 
 Known = Callable[[str, float], int]
 """How many open runs the reader has of a (prompt_id, number): that many items need no look inside."""
-
-_MOST_REMAINING = 2**63
 
 
 class _Queue(msgspec.Struct):
@@ -85,7 +83,7 @@ def read_prompt(body: bytes) -> int:
 
     """
     remaining = decode(_prompt, body).exec_info.queue_remaining
-    if not 0 <= remaining < _MOST_REMAINING:
+    if not 0 <= remaining < MOST_REMAINING:
         raise PayloadError(f"queue_remaining is {remaining}")
     return remaining
 

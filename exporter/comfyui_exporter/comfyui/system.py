@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comfyui_exporter.comfyui.json import PayloadError, decode, text
+from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
 from comfyui_exporter.comfyui.values import MAX_NAME, size_of
 from comfyui_exporter.tracker.observations import Device, SystemStats
 
@@ -30,10 +30,11 @@ class _Device(msgspec.Struct):
 
 class _Stats(msgspec.Struct):
     system: _System
-    devices: list[msgspec.Raw] = []
+    devices: msgspec.Raw = NULL
 
 
 _stats = msgspec.json.Decoder(_Stats)
+_devices = msgspec.json.Decoder(list[msgspec.Raw])
 _device = msgspec.json.Decoder(_Device)
 
 
@@ -45,8 +46,12 @@ def read_system_stats(body: bytes) -> SystemStats:
 
     """
     stats = decode(_stats, body)
+    try:
+        told = decode(_devices, stats.devices)
+    except PayloadError:
+        told = []
     devices = []
-    for place, raw in enumerate(stats.devices[:64]):
+    for place, raw in enumerate(told[:64]):
         try:
             device = decode(_device, raw)
         except PayloadError:

@@ -14,6 +14,9 @@ MAX_PROMPT_ID = 1_000
 MAX_NAME = 200
 """Characters of a class name, version or other short string."""
 
+MOST_REMAINING = 2**63
+"""A queue_remaining from here on is no number of jobs."""
+
 _LIMIT = 2**63
 
 

@@ -95,8 +95,10 @@ class Poller:
             frames = self._signals.frames
             asked = await self._source.queue_remaining()
             self.answers += 1
-            if self._signals.frames == frames:  # a frame that overtook the answer is newer than it
-                quiet = self._count(asked) and quiet
+            # A frame that overtook the answer is newer than it.
+            if self._signals.frames == frames and not self._count(asked):
+                # The number changed and no frame said so: the socket may be deaf.
+                quiet, self._uncovered = False, True
         if not self.looked:
             await self._first_look()
         if self._signals.broke or self._teller.holds:

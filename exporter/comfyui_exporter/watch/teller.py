@@ -14,6 +14,10 @@ from comfyui_exporter.watch.signals import Signals
 from comfyui_exporter.watch.source import Source
 
 
+_TAIL = 4
+"""Entries looked at for one whose prompt_id cannot be asked for."""
+
+
 class AfterBreak(Protocol):
     """Is called when a lost connection was looked into, before anything that was read since is told."""
 
@@ -95,6 +99,8 @@ class Teller:
                 if same:
                     break
         known = mark is not None or bool(runs)
+        if not known:
+            await self._source.queue_remaining()  # before it answers, nothing is to be said of it
         refused = self._signals.refused
         self._signals.settle_break()
         restarted = not same and (known or refused)
@@ -113,7 +119,9 @@ class Teller:
 
     async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
         if not askable(prompt_id):
-            return False
+            # Then it must be near the end, where the newest that we know of was.
+            tail = await self._source.history_page(_TAIL, self._tracker.ground.knows)
+            return any(self._tracker.ground.knows(entry.identity) for entry in tail.entries)
         entry = await self._ask_history(prompt_id)
         return entry is not None and entry.started_ms == started_ms
 
