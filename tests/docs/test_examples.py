@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_exporter.config.load import parse
+from comfyui_exporter.config.load import load, parse
 from docs.pages import NAMES, ROOT, fenced, last_cells
 
 INDENTED_QUERY = re.compile(r"^    (sum by .*)$", re.MULTILINE)
@@ -33,6 +33,11 @@ def check_queries(queries: list[str], folder: Path) -> None:
 
 def test_the_example_of_a_prometheus_configuration_is_valid():
     promtool("check", "config", ROOT / "examples/prometheus.yml")
+
+
+def test_the_example_of_our_own_configuration_is_valid_and_has_job_types() -> None:
+    file = ROOT / "examples/comfyui-exporter.yml"
+    assert load(str(file)).config.job_types
 
 
 def test_the_scrape_configuration_of_the_readme_is_valid(tmp_path):

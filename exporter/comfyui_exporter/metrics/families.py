@@ -98,8 +98,8 @@ QUEUE_DRAIN = _gauge(
 )
 LAST_ACTIVITY = _gauge(
     "comfyui_last_activity_timestamp_seconds",
-    "Last sign of work: an execution event, or the start or end of a job.",
-    "events, GET /queue, GET /history",
+    "Last sign of work: the start or end of a job.",
+    "GET /queue, GET /history",
 )
 BUSY = _counter("comfyui_busy_seconds_total", "Time with a job running.", "GET /queue, GET /history")
 RESTARTS = _counter("comfyui_restarts_total", "Detected restarts of ComfyUI.", "lost connections", lasting=True)
@@ -197,7 +197,7 @@ JOB_PROGRESS = _gauge(
 )
 JOB_CURRENT_STEP = _gauge("comfyui_job_current_step", "Step that the job is at.", "events", _JOB)
 JOB_TOTAL_STEPS = _gauge("comfyui_job_total_steps", "Steps that the job has.", "events", _JOB)
-JOB_START = _gauge("comfyui_job_start_timestamp_seconds", "When the job began to run.", "events, GET /queue", _JOB)
+JOB_START = _gauge("comfyui_job_start_timestamp_seconds", "When the job began to run.", "GET /queue", _JOB)
 JOB_ESTIMATED_END = _gauge(
     "comfyui_job_estimated_end_timestamp_seconds",
     "When the job will be done, by our estimate, which includes the wait for those ahead.",
@@ -205,7 +205,10 @@ JOB_ESTIMATED_END = _gauge(
     _JOB,
 )
 JOB_STALLED = _gauge(
-    "comfyui_job_stalled", "Whether the running job has shown no sign of progress for long.", "events, GET /queue", _JOB
+    "comfyui_job_stalled",
+    "Whether the running job has shown no sign of progress for long.",
+    "GET /queue, GET /history",
+    _JOB,
 )
 NODE_DURATION = _histogram(
     "comfyui_node_duration_seconds", "Time that a node took.", "events", ("node_type",), "node_duration"

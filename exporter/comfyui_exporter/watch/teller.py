@@ -13,7 +13,6 @@ from comfyui_exporter.watch.queue_reader import QueueReader
 from comfyui_exporter.watch.signals import Signals
 from comfyui_exporter.watch.source import Source
 
-
 _TAIL = 4
 """Entries looked at for one whose prompt_id cannot be asked for."""
 
