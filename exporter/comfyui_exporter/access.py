@@ -25,11 +25,15 @@ def headers_of(server: ServerConfig) -> Mapping[str, str]:
 
     """
     headers = read_headers(server.headers_file) if server.headers_file is not None else {}
+    authorization = None
     if server.bearer_token_file is not None:
-        headers["Authorization"] = f"Bearer {read_secret(server.bearer_token_file)}"
+        authorization = f"Bearer {read_secret(server.bearer_token_file)}"
     if server.basic_auth is not None:
         pair = f"{server.basic_auth.username}:{read_secret(server.basic_auth.password_file)}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    if authorization is not None:
+        headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+        headers["Authorization"] = authorization
     return headers
 
 

@@ -251,6 +251,19 @@ def test_a_newest_entry_that_cannot_be_asked_for_is_recognised_all_the_same() ->
     assert [run.state.value for run in world.ended()] == ["completed"]
 
 
+def test_the_end_of_a_job_that_cannot_be_asked_for_is_recognised_all_the_same() -> None:
+    world = World()
+    world.settle(1)
+    world.submit(prompt_id="")
+    world.settle(1)
+    world.comfy.start_next()
+    world.comfy.finish()
+    world.signals.connection_broke()
+    world.settle(3)
+    assert world.restarts == 0
+    assert [run.state.value for run in world.ended()] == ["completed"]
+
+
 def test_newer_comfyuis_are_asked_for_the_list_and_the_new_job_alone() -> None:
     world = settled_world("0.38", pending=30, graph_bytes=30_000)
     for _ in range(3):

@@ -32,6 +32,9 @@ T = TypeVar("T")
 _KEEPALIVE = 60.0
 """Seconds: below the 75 s after which ComfyUI's server closes an idle connection, so that a new one means news."""
 
+_CLOSE = 1.0
+"""Seconds that the other side of a socket gets to say goodbye; a frozen one never does."""
+
 _MAX_FRAME = 64 * 1024 * 1024
 """A preview of a large image is some MB."""
 
@@ -48,8 +51,8 @@ def _usual_tls() -> ssl.SSLContext | bool:
 class Access:
     """How to reach a ComfyUI beyond its URL.
 
-    Both are called in a thread, at the first request and again after a 401 or 403, since secrets may change; they may
-    raise OSError and ValueError.
+    Both are called in a thread and may raise OSError and ValueError. Secrets and certificates may change: `headers` is
+    called at the first request and again after a 401 or 403, `tls` at the first and when a connection broke.
     """
 
     headers: Callable[[], Mapping[str, str]] = _no_headers
@@ -103,6 +106,7 @@ class ComfyUIClient:
         self._sockets: aiohttp.ClientSession | None = None
         self._headers: Mapping[str, str] | None = None
         self._socket_headers: Mapping[str, str] | None = None
+        self._opening = asyncio.Lock()
         self._closing = False
         self._connected = False
         self.last = Cost()
@@ -214,9 +218,14 @@ class ComfyUIClient:
 
     async def _get_once(self, path: str) -> tuple[int, bytes]:
         session = await self._session()
-        async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
-            self._closing = (response.headers.get("Connection") or "").lower() == "close"
-            return response.status, await self._body(response)
+        try:
+            async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
+                usual = "keep-alive" if response.version == aiohttp.HttpVersion11 else "close"
+                self._closing = (response.headers.get("Connection") or usual).lower() == "close"
+                return response.status, await self._body(response)
+        except aiohttp.ClientConnectionError:
+            await self._forget(session)
+            raise
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if (response.content_length or 0) > self.max_response_size:
@@ -237,15 +246,28 @@ class ComfyUIClient:
         if self._http is not None:
             await self._http.close()
             self._http = None
+            self._closing = True  # by us: no news of the other side
         return True
 
+    async def _forget(self, session: aiohttp.ClientSession) -> None:
+        """Begin anew after a broken connection, if TLS may be why: certificates are replaced before they expire."""
+        if not self._base.startswith("https:"):
+            return
+        if session is self._http:
+            self._http = None
+        if session is self._sockets:
+            self._sockets = None
+        await session.close()
+
     async def _session(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            self._http = await self._open_session()
-        return self._http
+        async with self._opening:
+            if self._http is None:
+                self._http = await self._open_session()
+            return self._http
 
     async def _open_session(self, *, counting: bool = True) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
         if counting:
             trace.on_connection_create_end.append(self._count_connection)
         if self._headers is None:
@@ -278,7 +300,7 @@ class ComfyUIClient:
         """
         route = "/ws"
         began = time.perf_counter()
-        result = "ok"
+        result = ErrorKind.CONNECTION.value
         try:
             if self._sockets is not None and self._socket_headers != self._headers:
                 await self._sockets.close()
@@ -289,8 +311,14 @@ class ComfyUIClient:
             url = URL(f"{self._base}/ws?clientId={quote(client_id, safe='')}", encoded=True)
             async with asyncio.timeout(self.request_timeout):
                 socket = await self._sockets.ws_connect(
-                    url, heartbeat=heartbeat, max_msg_size=_MAX_FRAME, compress=0, autoping=True
+                    url,
+                    heartbeat=heartbeat,
+                    max_msg_size=_MAX_FRAME,
+                    compress=0,
+                    autoping=True,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=min(_CLOSE, self.request_timeout)),
                 )
+            result = "ok"
         except TimeoutError:
             result = ErrorKind.TIMEOUT.value
             raise ReadError(ErrorKind.TIMEOUT, f"{route}: no answer in {self.request_timeout:g} s") from None
@@ -299,6 +327,8 @@ class ComfyUIClient:
             raise ReadError(ErrorKind.HTTP, f"{route}: status {error.status}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             result = ErrorKind.CONNECTION.value
+            if self._sockets is not None:
+                await self._forget(self._sockets)
             raise ReadError(ErrorKind.CONNECTION, f"{route}: {_why(error)}", refused=_refused(error)) from None
         finally:
             self.observe(route, result, time.perf_counter() - began, 0)
@@ -311,6 +341,15 @@ class ComfyUIClient:
 _Payload = TypeVar("_Payload", QueuePayload, HistoryPayload)
 
 
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession, _context: object, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """Opening a socket follows redirects, and would take our secrets along to wherever they lead."""
+    response = params.response
+    response.close()
+    raise aiohttp.ClientResponseError(response.request_info, response.history, status=response.status)
+
+
 def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.strerror or error.os_error}"[:300]
@@ -321,9 +360,13 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
 
 
+_NEVER_ASKED = frozenset("{}\ufffd")
+
+
 def askable(prompt_id: str) -> bool:
     """Whether /history/{prompt_id} can be asked: ComfyUI takes any string as an id, a URL does not.
 
-    The empty string has no route, dots are folded away by URL rules, and very long ones exceed a request line.
+    The empty string has no route, nor has one with a brace (a 404 of ComfyUI's router, however it is quoted), dots are
+    folded away by URL rules, and very long ones exceed a request line.
     """
-    return 0 < len(prompt_id) <= 500 and prompt_id not in {".", ".."} and "�" not in prompt_id
+    return 0 < len(prompt_id) <= 500 and prompt_id not in {".", ".."} and not _NEVER_ASKED.intersection(prompt_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,10 +14,14 @@ T = TypeVar("T")
 NULL = msgspec.Raw(b"null")
 """Stands for what is absent: ComfyUI and its clients write null where they mean nothing."""
 
-_any = msgspec.json.Decoder()
-
 _KEPT_WHOLE = 20_000
 """Text of up to this many characters is a value; what is longer was never meant to be one."""
+
+_DEEPEST = 100
+"""Nesting beyond this is no graph and no workflow, but an attack on whoever reads it."""
+
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class PayloadError(Exception):
@@ -26,7 +32,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
     """Decode JSON into what the decoder is made for.
 
     ComfyUI writes with Python's json module, which puts out NaN, Infinity and lone surrogates where a submitter or a
-    node brought them. Those are no JSON; then the slower tolerant way is taken, in which they become null.
+    node brought them, and nests as deep as they did. Then the slower tolerant way is taken: numbers that are none and
+    what is nested too deep become null, surrogates and bytes that are no UTF-8 the replacement character.
 
     Raises:
         PayloadError: it can't be read, or is of another shape.
@@ -45,13 +52,50 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
 
 
 def _made_strict(body: bytes) -> bytes:
-    value = json.loads(body.decode("utf-8", "replace"), parse_constant=_no_constant)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "replace")
+    data = body.decode("utf-8", "replace")
+    try:
+        return _written_anew(data)
+    except RecursionError:
+        return _written_anew(_shallow(data))
+
+
+def _written_anew(data: str) -> bytes:
+    value = json.loads(data, parse_constant=_no_constant, parse_float=_finite)
+    return _writable(json.dumps(value, ensure_ascii=False, allow_nan=False)).encode()
 
 
 def _no_constant(_name: str) -> None:
     return None
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def _shallow(data: str) -> str:
+    """Put null for whatever is nested too deep, without recursion: one submitter must not hide the jobs of all."""
+    kept: list[str] = []
+    depth = begin = 0
+    for token in _TOKEN.finditer(data):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST:
+                kept += data[begin : token.start()], "null"
+        elif token[0] in "]}":
+            if depth == _DEEPEST:
+                begin = token.end()
+            depth -= 1
+    if depth < _DEEPEST:
+        kept.append(data[begin:])
+    return "".join(kept)
+
+
+def _writable(value: str) -> str:
+    return _LONE_SURROGATE.sub("\ufffd", value)
+
+
+_anything = msgspec.json.Decoder(Any)
 
 
 def value_of(raw: msgspec.Raw | None) -> Any:
@@ -62,7 +106,7 @@ def value_of(raw: msgspec.Raw | None) -> Any:
     if len(data) > _KEPT_WHOLE:
         return None
     try:
-        return decode(_any, data)
+        return decode(_anything, data)
     except PayloadError:
         return None
 
@@ -71,7 +115,7 @@ def text(value: object, limit: int) -> str:
     """Take a string of a submitter at most this long, with nothing in it that can't be written as UTF-8."""
     if not isinstance(value, str):
         return ""
-    return value[:limit].encode("utf-8", "replace").decode("utf-8")
+    return _writable(value[:limit])
 
 
 def tag(value: object, limit: int = 200) -> str:

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from comfyui_exporter.comfyui.client import askable
-from comfyui_exporter.tracker.observations import HistoryEntry, HistoryLookup, Observation, QueueRead, Restarted
+from comfyui_exporter.tracker.observations import (
+    HistoryEntry,
+    HistoryLookup,
+    HistoryPage,
+    Observation,
+    QueueRead,
+    Restarted,
+)
+from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.tracker.transitions import Transition
 from comfyui_exporter.watch.queue_reader import QueueReader
@@ -87,16 +95,7 @@ class Teller:
             read = await self._reader.read(len(runs), afresh=True)
             self._hold(read)
             same = not _queue_keys(read).isdisjoint((run.prompt_id, run.number) for run in runs)
-        for run in () if same else runs:
-            if askable(run.prompt_id):
-                entry = await self._ask_history(run.prompt_id)
-                if entry is not None:
-                    self._hold(HistoryLookup(self._clock(), run.prompt_id, entry))
-                same = (
-                    entry is not None and entry.number == run.number and not self._tracker.ground.knows(entry.identity)
-                )
-                if same:
-                    break
+        same = same or await self._has_end_of(runs)
         known = mark is not None or bool(runs)
         if not known:
             await self._source.queue_remaining()  # before it answers, nothing is to be said of it
@@ -115,6 +114,25 @@ class Teller:
             ]
             after = [held for held in self._held if held not in before]
             self._held = [*before, (-1, Restarted(self._clock())), *after]
+
+    async def _has_end_of(self, runs: list[Run]) -> bool:
+        """Whether the history has the end of an open run, which only the same process can."""
+        for run in runs:
+            if askable(run.prompt_id):
+                entry = await self._ask_history(run.prompt_id)
+                if entry is not None:
+                    self._hold(HistoryLookup(self._clock(), run.prompt_id, entry))
+                    if entry.number == run.number and not self._tracker.ground.knows(entry.identity):
+                        return True
+        keys = {(run.prompt_id, run.number) for run in runs if not askable(run.prompt_id)}
+        if not keys:
+            return False
+        tail = await self._source.history_page(_TAIL, self._tracker.ground.knows)
+        self._hold(HistoryPage(self._clock(), tail.entries))
+        return any(
+            (entry.prompt_id, entry.number) in keys and not self._tracker.ground.knows(entry.identity)
+            for entry in tail.entries
+        )
 
     async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
         if not askable(prompt_id):

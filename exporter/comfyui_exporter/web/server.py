@@ -42,7 +42,7 @@ def build_app(store: MetricStore, telemetry_path: str, ready: Callable[[], bool]
     app.on_response_prepare.append(headers)
     app.router.add_get("/-/healthy", healthy)
     app.router.add_get("/-/ready", is_ready)
-    app.router.add_get(telemetry_path, MetricsHandler(store))
+    app.router.add_get(telemetry_path, MetricsHandler(store).__call__)
     if telemetry_path != "/":
         app.router.add_get("/", index)
     return app
