@@ -51,5 +51,6 @@ def tls_of(tls: TlsConfig | None) -> ssl.SSLContext | bool:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert_file is not None:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
+        # Without a password of its own OpenSSL would ask on the terminal and wait.
+        context.load_cert_chain(tls.cert_file, tls.key_file, password="")
     return context

@@ -165,9 +165,11 @@ class ComfyUIClient:
             raise
 
     async def job_details(self, prompt_id: str) -> Details | None:
-        """GET /api/jobs/{id}; None where this ComfyUI doesn't tell what was submitted."""
+        """GET /api/jobs/{id}; None where this ComfyUI doesn't tell what was submitted, a 404 if it is gone."""
         path = f"/api/jobs/{quote(prompt_id, safe='')}"
-        return await self._read("/api/jobs/{id}", path, lambda body: read_job_details(body, self.submissions))
+        return await self._read(
+            "/api/jobs/{id}", path, lambda body: read_job_details(body, self.submissions), may_be_absent=True
+        )
 
     async def system_stats(self) -> SystemStats:
         """GET /system_stats."""
@@ -274,7 +276,7 @@ class ComfyUIClient:
             self._headers = await asyncio.to_thread(self.access.headers)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=4, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.tls)
+                limit=1, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.tls)
             ),
             timeout=aiohttp.ClientTimeout(total=self.request_timeout),
             # Compressing costs ComfyUI CPU that its GPU waits for.
