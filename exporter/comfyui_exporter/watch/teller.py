@@ -21,8 +21,8 @@ from comfyui_exporter.watch.queue_reader import QueueReader
 from comfyui_exporter.watch.signals import Signals
 from comfyui_exporter.watch.source import Source
 
-_TAIL = 4
-"""Entries looked at for one whose prompt_id cannot be asked for."""
+_TAIL = 50
+"""Entries looked at for one whose prompt_id cannot be asked for; such ids are too rare to page further."""
 
 
 class AfterBreak(Protocol):
