@@ -56,6 +56,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 
 system:
 	@command -v promtool >/dev/null || scripts/system-packages prometheus
+	@command -v openssl >/dev/null || scripts/system-packages openssl
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
