@@ -275,6 +275,38 @@ def test_newer_comfyuis_are_asked_for_the_list_and_the_new_job_alone() -> None:
     assert {(run.details.job_type, run.details.job_id) for run in world.submitted()} == {("video", "7")}
 
 
+def test_the_list_of_jobs_does_not_wait_for_what_the_whole_queue_cost() -> None:
+    world = World("0.38", graph_bytes=30_000)
+    for _ in range(30):
+        world.submit()
+    world.comfy.start_next()
+    world.open_socket()
+    world.poll()  # the first look reads the whole queue, since everything in it is new
+    assert "/queue" in world.source.routes
+    world.submit()
+    world.now += 0.1
+    frame(world)
+    assert len(world.submitted()) == 31
+
+
+@pytest.mark.parametrize("profile", ["0.3.64", "0.8.0"])
+def test_an_api_jobs_that_is_no_help_does_not_let_the_queue_be_read_too_soon(profile: str) -> None:
+    world = World(profile, graph_bytes=30_000)
+    for _ in range(30):
+        world.submit()
+    world.comfy.start_next()
+    world.open_socket()
+    world.poll()
+    world.submit()
+    world.now += 0.1
+    frame(world)
+    assert world.source.routes.count("/queue") == 1
+    world.now += 10
+    world.poll()
+    assert world.source.routes.count("/queue") == 2
+    assert len(world.submitted()) == 31
+
+
 @pytest.mark.parametrize("profile", ["0.3.64", "0.8.0"])
 def test_where_api_jobs_is_absent_or_tells_no_workflow_the_queue_is_read(profile: str) -> None:
     world = settled_world(profile, pending=30, graph_bytes=30_000)

@@ -76,7 +76,9 @@ class Poller:
     def due(self) -> float | None:
         """When something waits that could be read then, sooner than the next cycle would; None if nothing waits."""
         waits = []
-        if self._queue_dirty or self._tail_dirty:
+        if self._queue_dirty:
+            waits.append(self._reader.ready_at(self._level or 0))
+        if self._tail_dirty:
             waits.append(self._budget.ready_at)
         second_look = self._tracker.next_due()
         if second_look is not None:
@@ -107,7 +109,7 @@ class Poller:
         if self._uncovered:
             await self._look_at_newest()
         affordable = self._budget.ready(self._clock())
-        if self._queue_dirty and affordable:
+        if self._queue_dirty and self._clock() >= self._reader.ready_at(self._level or 0):
             await self._read_queue()
         if self._tail_dirty:
             self._tail_dirty = not await self._catch_up.advance(at_once=affordable)
@@ -211,6 +213,8 @@ class Poller:
 
     async def _read_queue(self) -> None:
         read = await self._reader.read(self._level or 0)
+        if read is None:
+            return
         await self._teller.tell(read)
         self._queue_dirty = not read.complete
 

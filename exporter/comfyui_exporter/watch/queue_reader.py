@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
-from comfyui_exporter.comfyui.queue import QueuePayload
+from comfyui_exporter.comfyui.queue import Known, QueuePayload
 from comfyui_exporter.tracker.observations import QueueItem, QueueRead
 from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.watch.budget import ReadBudget
@@ -31,23 +31,43 @@ class QueueReader:
         self._tracker = tracker
         self._budget = budget
         self._clock = clock
+        self._list_budget = ReadBudget()
+        """The list has its own: it costs little, and need not wait for what a whole queue cost before."""
         self._item_bytes = float(_ITEM_BYTES)
         self._jobs_serve = True
 
-    async def read(self, remaining: int, *, afresh: bool = False) -> QueueRead:
-        """Read the queue, in which there should be `remaining` jobs; `afresh` looks inside every item.
+    def ready_at(self, remaining: int) -> float:
+        """When the queue may be read, if there are `remaining` jobs in it."""
+        lists = self._jobs_serve and self._jobs_cheaper(remaining, self._count_new(remaining))
+        return (self._list_budget if lists else self._budget).ready_at
+
+    async def read(self, remaining: int) -> QueueRead | None:
+        """Read the queue, in which there should be `remaining` jobs; None if that turns out to be too dear right now.
 
         Raises:
             ReadError: there is no usable answer.
 
         """
-        new = remaining if afresh else max(0, remaining - self._count_open())
-        if self._jobs_serve and self._jobs_cheaper(remaining, new):
+        if self._jobs_serve and self._jobs_cheaper(remaining, self._count_new(remaining)):
             read = await self._read_jobs()
             if read is not None:
                 return read
+            if not self._budget.ready(self._clock()):
+                return None
+        return await self._read_queue(remaining, self._tracker.count_open)
+
+    async def read_afresh(self, remaining: int) -> QueueRead:
+        """Read the whole queue whatever it costs, and look inside every item, as of a server never seen before.
+
+        Raises:
+            ReadError: there is no usable answer.
+
+        """
+        return await self._read_queue(remaining, lambda *_: 0)
+
+    async def _read_queue(self, remaining: int, known: Known) -> QueueRead:
         try:
-            payload = await self._source.queue((lambda *_: 0) if afresh else self._tracker.count_open)
+            payload = await self._source.queue(known)
         except ReadError:
             # It may have cost ComfyUI all the same.
             self._charge(max(self._source.last.received_bytes, int(remaining * self._item_bytes)))
@@ -61,8 +81,8 @@ class QueueReader:
     def _charge(self, received_bytes: int) -> None:
         self._budget.charge(self._clock(), received_bytes)
 
-    def _count_open(self) -> int:
-        return sum(1 for _ in self._tracker.open_runs)
+    def _count_new(self, remaining: int) -> int:
+        return max(0, remaining - sum(1 for _ in self._tracker.open_runs))
 
     def _jobs_cheaper(self, size: int, new: int) -> bool:
         return size * _LISTED_BYTES + new * self._item_bytes < size * self._item_bytes / 2
@@ -71,7 +91,7 @@ class QueueReader:
         try:
             payload = await self._source.jobs()
         finally:
-            self._charge(self._source.last.received_bytes)
+            self._list_budget.charge(self._clock(), self._source.last.received_bytes)
         if payload is None:
             self._jobs_serve = False
             return None

@@ -92,7 +92,7 @@ class Teller:
         same = mark is not None and await self._has_entry(mark[0], mark[2])
         read: QueueRead | None = None
         if not same and runs:
-            read = await self._reader.read(len(runs), afresh=True)
+            read = await self._reader.read_afresh(len(runs))
             self._hold(read)
             same = not _queue_keys(read).isdisjoint((run.prompt_id, run.number) for run in runs)
         same = same or await self._has_end_of(runs)
