@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from comfyui_exporter.watch.budget import ReadBudget
@@ -289,6 +291,64 @@ def test_the_list_of_jobs_does_not_wait_for_what_the_whole_queue_cost() -> None:
     assert len(world.submitted()) == 31
 
 
+def test_a_listed_job_whose_details_cannot_be_read_is_counted_all_the_same() -> None:
+    world = settled_world("0.38", pending=30, graph_bytes=30_000)
+    world.submit(extra_data={"job_type": "video"})
+    world.deliver_frames()
+    world.source.failing.extend([False, True])
+    world.poll(ask=False)
+    assert world.source.routes == ["/api/jobs", "/api/jobs/{id}"]
+    assert world.submitted() == []
+    world.comfy.clear_pending()
+    world.settle(4)
+    listed = [run for run in world.submitted() if run.number == 30]
+    assert [run.details.job_type for run in listed] == ["unknown"]
+    assert Counter(run.state.value for run in world.ended()) == {"cancelled": 30}
+
+
+def test_details_that_failed_once_are_asked_for_again() -> None:
+    world = settled_world("0.38", pending=30, graph_bytes=30_000)
+    world.submit(extra_data={"job_type": "video"})
+    world.deliver_frames()
+    world.source.failing.extend([False, True])
+    world.poll(ask=False)
+    world.now += 2
+    world.poll()
+    assert [run.details.job_type for run in world.submitted()] == ["video"]
+    assert "/queue" not in world.source.routes
+
+
+def test_a_job_that_ends_before_its_details_were_read_gets_them_from_the_history() -> None:
+    world = settled_world("0.38", pending=30, graph_bytes=30_000)
+    world.submit(front=True, extra_data={"job_type": "video"})
+    world.deliver_frames()
+    world.source.failing.extend([False, True])
+    world.poll(ask=False)
+    world.comfy.finish()
+    world.comfy.start_next()
+    world.comfy.finish()
+    world.settle(3)
+    assert [run.details.job_type for run in world.submitted()] == ["video"]
+    assert Counter(run.details.job_type for run in world.ended()) == {"video": 1, "unknown": 1}
+
+
+def test_a_list_with_too_many_new_jobs_is_taken_in_before_the_queue_is_read() -> None:
+    world = World("0.38", graph_bytes=30_000)
+    for _ in range(10):
+        world.submit()
+    world.comfy.start_next()
+    world.open_socket()
+    world.settle(3)
+    world.poll()
+    for _ in range(40):
+        world.submit()
+    world.deliver_frames(1)  # one more is heard of, so the list seems cheap
+    world.poll(ask=False)
+    world.comfy.clear_pending()
+    world.settle(4)
+    assert len(world.submitted()) == 50
+
+
 @pytest.mark.parametrize("profile", ["0.3.64", "0.8.0"])
 def test_an_api_jobs_that_is_no_help_does_not_let_the_queue_be_read_too_soon(profile: str) -> None:
     world = World(profile, graph_bytes=30_000)
@@ -313,6 +373,8 @@ def test_where_api_jobs_is_absent_or_tells_no_workflow_the_queue_is_read(profile
     world.submit(extra_data={"job_type": "video"})
     world.now += 60
     frame(world)
+    world.now += 2
+    world.poll()
     assert "/queue" in world.source.routes
     assert [run.details.job_type for run in world.submitted()] == ["video"]
 

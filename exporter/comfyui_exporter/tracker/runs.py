@@ -42,6 +42,8 @@ class Run:
     epoch: int
     """How many restarts of ComfyUI came before it: numbers and ids of another epoch are other jobs."""
     first_seen: float
+    detailed: bool = True
+    """Whether what was submitted is known; until it is (or the run ends), nobody is told of the run."""
     submission_seen: bool = False
     """Whether `first_seen` is about when it was submitted (not so for what our first look found waiting)."""
     started_at: float | None = None

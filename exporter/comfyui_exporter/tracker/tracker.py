@@ -95,6 +95,10 @@ class Tracker:
         """How many open runs there are of this queue item: one may stand in the queue several times."""
         return len(self._by_key.get((prompt_id, number), ()))
 
+    def count_detailed(self, prompt_id: str, number: float) -> int:
+        """How many of them there are of which it is known what was submitted."""
+        return sum(self._open[run_id].detailed for run_id in self._by_key.get((prompt_id, number), ()))
+
     def likely_running(self) -> Run | None:
         """The run that executes, as far as we know or may presume."""
         running = [run for run in self._open.values() if run.state is State.PROCESSING]
@@ -169,41 +173,56 @@ class Tracker:
         """Give each item of one key its run: identical items are told apart only by their number."""
         present = set[str]()
         runs = [self._open[run_id] for run_id in self._by_key.get(key, ())]
+        details = [item.details for item in (*running, *pending) if item.details is not None]
         # What runs was started before what waits, and what was seen running never waits again.
         runs.sort(key=lambda run: not run.seen_running)
-        for item in running:
-            run = runs.pop(0) if runs else self._submit(at, item.prompt_id, item.number, item.details, changes)
+        for _ in running:
+            run = runs.pop(0) if runs else None
+            run = self._detail(at, run, details, changes) if run else self._submit(at, key, details, changes)
             present.add(run.run_id)
             self._show_running(at, run, changes)
-        for item in pending:
+        for _ in pending:
             waiting = next((run for run in runs if not run.seen_running), None)
             if waiting is None:
-                waiting = self._submit(at, item.prompt_id, item.number, item.details, changes)
+                waiting = self._submit(at, key, details, changes)
             else:
                 runs.remove(waiting)
+                waiting = self._detail(at, waiting, details, changes)
             present.add(waiting.run_id)
             self._show_pending(at, waiting, changes)
         return present
 
-    def _submit(
-        self, at: float, prompt_id: str, number: float, details: Details | None, changes: list[Transition]
-    ) -> Run:
-        twins = self._by_key.setdefault((prompt_id, number), [])
-        if details is None:
-            details = self._open[twins[0]].details if twins else Details()
+    def _detail(self, at: float, run: Run, details: list[Details], changes: list[Transition]) -> Run:
+        """Take up what was submitted, if that was not known; only then is the run told of."""
+        if run.detailed or not details:
+            return run
+        known = self._put(replace(run, details=details.pop(0), detailed=True))
+        changes.append(Submitted(at, known))
+        return known
+
+    def _submit(self, at: float, key: Key, details: list[Details], changes: list[Transition]) -> Run:
+        """Open a run; where what was submitted is not known yet, its twins may tell, else it is told of later."""
+        twins = self._by_key.setdefault(key, [])
+        known = (
+            details.pop(0)
+            if details
+            else next((self._open[twin].details for twin in twins if self._open[twin].detailed), None)
+        )
         run = Run(
             run_id=self._new_id(),
-            prompt_id=prompt_id,
-            number=number,
+            prompt_id=key[0],
+            number=key[1],
             state=State.QUEUED,
-            details=details,
+            details=known or Details(),
             epoch=self.epoch,
             first_seen=at,
+            detailed=known is not None,
             submission_seen=self._queue_read,
         )
         twins.append(run.run_id)
         self._open[run.run_id] = run
-        changes.append(Submitted(at, run))
+        if run.detailed:
+            changes.append(Submitted(at, run))
         return run
 
     def _show_running(self, at: float, run: Run, changes: list[Transition]) -> None:
@@ -219,7 +238,7 @@ class Tracker:
         )
         self.last_activity = at
         if run.started_at is None:
-            changes.append(Started(at, self._put(shown)))
+            self._start(at, shown, changes)
         else:
             self._change(at, shown, changes)
 
@@ -249,7 +268,7 @@ class Tracker:
                 waiting = run
         if waiting is not None:
             begun = replace(waiting, state=State.PROCESSING, started_at=at, start_seen=waiting.first_seen < at)
-            changes.append(Started(at, self._put(begun)))
+            self._start(at, begun, changes)
 
     # The history
 
@@ -296,7 +315,8 @@ class Tracker:
                 self._vanished[self.epoch, key] -= 1
                 self.ground.add(entry.identity)
                 return
-            run = self._submit(at, entry.prompt_id, entry.number, entry.details, changes)
+            run = self._submit(at, key, [entry.details], changes)
+        run = self._detail(at, run, [entry.details], changes)
         self.ground.add(entry.identity)
         pattern = ""
         state = State(entry.outcome.value)
@@ -320,6 +340,7 @@ class Tracker:
         self._end(at, replace(run, state=State.LOST if lost else State.CANCELLED), changes)
 
     def _end(self, at: float, run: Run, changes: list[Transition]) -> None:
+        run = self._detail(at, run, [run.details], changes)
         ended = replace(run, ended_at=at, stalled=False)
         del self._open[run.run_id]
         self._unlisted.pop(run.run_id, None)
@@ -367,9 +388,16 @@ class Tracker:
 
     # Bookkeeping
 
+    def _start(self, at: float, run: Run, changes: list[Transition]) -> None:
+        self._put(run)
+        if run.detailed:
+            changes.append(Started(at, run))
+
     def _change(self, at: float, run: Run, changes: list[Transition]) -> None:
         if self._open.get(run.run_id) != run:
-            changes.append(Changed(at, self._put(run)))
+            self._put(run)
+            if run.detailed:
+                changes.append(Changed(at, run))
 
     def _put(self, run: Run) -> Run:
         self._open[run.run_id] = run

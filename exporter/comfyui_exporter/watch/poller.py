@@ -216,7 +216,7 @@ class Poller:
         if read is None:
             return
         await self._teller.tell(read)
-        self._queue_dirty = not read.complete
+        self._queue_dirty = not read.complete or self._reader.lacks_details
 
     async def _look_for_missing(self) -> None:
         """Ask the history for the runs that left the queue."""

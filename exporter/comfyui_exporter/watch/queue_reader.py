@@ -35,6 +35,8 @@ class QueueReader:
         """The list has its own: it costs little, and need not wait for what a whole queue cost before."""
         self._item_bytes = float(_ITEM_BYTES)
         self._jobs_serve = True
+        self.lacks_details = False
+        """Whether the last read showed jobs of which it is not known what was submitted."""
 
     def ready_at(self, remaining: int) -> float:
         """When the queue may be read, if there are `remaining` jobs in it."""
@@ -44,17 +46,20 @@ class QueueReader:
     async def read(self, remaining: int) -> QueueRead | None:
         """Read the queue, in which there should be `remaining` jobs; None if that turns out to be too dear right now.
 
+        What a list showed is given in any case; where it is not known what was submitted, `lacks_details` is set.
+
         Raises:
             ReadError: there is no usable answer.
 
         """
+        self.lacks_details = False
         if self._jobs_serve and self._jobs_cheaper(remaining, self._count_new(remaining)):
             read = await self._read_jobs()
             if read is not None:
                 return read
             if not self._budget.ready(self._clock()):
                 return None
-        return await self._read_queue(remaining, self._tracker.count_open)
+        return await self._read_queue(remaining, self._tracker.count_detailed)
 
     async def read_afresh(self, remaining: int) -> QueueRead:
         """Read the whole queue whatever it costs, and look inside every item, as of a server never seen before.
@@ -82,7 +87,7 @@ class QueueReader:
         self._budget.charge(self._clock(), received_bytes)
 
     def _count_new(self, remaining: int) -> int:
-        return max(0, remaining - sum(1 for _ in self._tracker.open_runs))
+        return max(0, remaining - sum(run.detailed for run in self._tracker.open_runs))
 
     def _jobs_cheaper(self, size: int, new: int) -> bool:
         return size * _LISTED_BYTES + new * self._item_bytes < size * self._item_bytes / 2
@@ -98,23 +103,33 @@ class QueueReader:
         at = self._clock()
         items = (*payload.running, *payload.pending)
         new = self._unknown(items)
-        if not self._jobs_cheaper(len(items), len(new)):
-            return None
+        detailed: dict[int, QueueItem] = {}
+        if self._jobs_cheaper(len(items), len(new)):
+            detailed = await self._read_details(items, new)
+        else:
+            self.lacks_details = True
+        items = tuple(detailed.get(place, item) for place, item in enumerate(items))
+        split = len(payload.running)
+        return _as_read(at, replace(payload, running=items[:split], pending=items[split:]))
+
+    async def _read_details(self, items: tuple[QueueItem, ...], new: list[int]) -> dict[int, QueueItem]:
         detailed: dict[int, QueueItem] = {}
         for place in new:
             try:
                 details = await self._source.job_details(items[place].prompt_id)
             except ReadError as error:
-                if error.kind is not ErrorKind.HTTP:
-                    raise
-                continue  # gone since it was listed: nothing is known of it but that it was there
+                if error.status == 404:
+                    continue  # gone since it was listed: its history entry may tell
+                self.lacks_details = True
+                if error.kind in {ErrorKind.TIMEOUT, ErrorKind.CONNECTION}:
+                    break
+                continue
             if details is None:
                 self._jobs_serve = False
-                return None
+                self.lacks_details = True
+                break
             detailed[place] = replace(items[place], details=details)
-        items = tuple(detailed.get(place, item) for place, item in enumerate(items))
-        split = len(payload.running)
-        return _as_read(at, replace(payload, running=items[:split], pending=items[split:]))
+        return detailed
 
     def _unknown(self, items: tuple[QueueItem, ...]) -> list[int]:
         """Find the places of the items that are more than the open runs of their key."""
@@ -123,7 +138,7 @@ class QueueReader:
         for place, item in enumerate(items):
             key = (item.prompt_id, item.number)
             seen[key] = seen.get(key, 0) + 1
-            if seen[key] > self._tracker.count_open(*key):
+            if seen[key] > self._tracker.count_detailed(*key):
                 places.append(place)
         return places
 
