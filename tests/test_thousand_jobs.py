@@ -264,7 +264,6 @@ async def live_through(world: Watched, jobs: int) -> None:
     await world.idle()
 
 
-@pytest.mark.filterwarnings("ignore:Bare functions are deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("profile", "jobs"), [("0.3.64", 1000), ("0.3.64", 100), ("0.8.0", 100), ("0.38", 100)])
 async def test_every_job_is_counted_once_and_as_what_it_was(monkeypatch, profile, jobs):
     # THOUSAND_JOBS_SEED=2 is another story, and THOUSAND_JOBS_JOURNAL=FILE has the whole of one that came out wrong.

@@ -17,7 +17,7 @@ BURST_MS = 8
 """Steps closer together than this are one burst: no watcher can look in between."""
 
 _SOCKETS = ("observer", "observer_anonymous", "anonymous", "observer_named", "plain", "second", "submitter")
-"""Whose `status` frames tell what ComfyUI broadcast: the first of these that the recording has."""
+"""Whose `status` frames tell what ComfyUI broadcast: the first of these that the recording has, until a restart."""
 
 _AFTER_RESTART = "_after_restart"
 
@@ -58,7 +58,8 @@ class Recording:
         for runs in self.entries.values():
             runs.sort(key=lambda entry: entry["status"]["messages"][0][1]["timestamp"])
         names = {step["kind"].removeprefix("ws:") for step in self.steps if step["kind"].startswith("ws:")}
-        self.heard = next((f"ws:{name}" for name in _SOCKETS if name in names), "")
+        again = [name for name in names if name.endswith(_AFTER_RESTART)]
+        self.heard = {f"ws:{name}" for name in [*[name for name in _SOCKETS if name in names][:1], *again]}
         self.puts = [step for step in self.steps if _queued(step)]
         self.stats = next(
             (step["body"] for step in self.steps if is_read(step, "/system_stats") and step["status"] == 200), _STATS
@@ -187,7 +188,7 @@ class Replay:
     # The socket
 
     def _hear(self, step: dict[str, Any]) -> None:
-        if step["kind"].removesuffix(_AFTER_RESTART) != self.recording.heard:
+        if step["kind"] not in self.recording.heard:
             return
         if step.get("closed") == 1006:
             self._die()
@@ -266,6 +267,7 @@ class Replay:
             raise AssertionError("more jobs are shown than were submitted")
         self.pending.append(self.recording.put_item(self.recording.puts[self._puts]))
         self._puts += 1
+        self._broadcast_unrecorded()
 
     def _start_next(self) -> None:
         if self.pending:
@@ -286,6 +288,12 @@ class Replay:
         self._ends[key] += 1
         self.running = []
         self.history[item[1]] = entries[nth]
+        self._broadcast_unrecorded()
+
+    def _broadcast_unrecorded(self) -> None:
+        """ComfyUI says each put and each end to its sockets, also where the recording had none."""
+        if not self.recording.heard:
+            self.frames.append(self.remaining)
 
     def _die(self) -> None:
         self.up = False

@@ -186,6 +186,31 @@ RECORDED: dict[str, Shown] = {
     "worker_dies_extra_data_null": Shown({"unknown": 2}, queue=(1, 1)),
 }
 
+LOOKED_AT_BEFORE_AND_AFTER: dict[str, Shown] = {
+    # Deleted while pending, and in no history.
+    "clear_queue": success(1005),
+    "delete_pending": success(1506, 503),
+    "delete_running_and_pending": success(1206, 103),
+    "status_when_it_fires": Shown(queue=(1, 0)),
+    # Overwritten in the history: 56 by 57; 50 and 51 by 52, which failed.
+    "client_prompt_id_reused": success(123, 12),
+    "prompt_id_of_client": Shown(
+        {"unknown": 5},
+        {"completed": [23, 22, 22, 22], "failed": [126]},
+        failure=WRONG_CHANNELS,
+        outputs={"images": 4},
+        executed=4 * 2 + 4,
+    ),
+    "history_clear_and_delete": Shown(submitted={}),
+    # Nothing was known of the process that died, and nobody was refused: it may have been the same all the while.
+    "crash_and_restart": success(104),
+    "server_exits_client_id_object": Shown(submitted={}, queue=None),
+}
+"""What is left to be found when nobody looked meanwhile, where that is less than the recording tells."""
+
+# A job of this one is put without a `status` frame (its POST was answered by 500), so that the next end goes unheard.
+UNHEARD = "same_number_and_prompt_id_twice"
+
 with_and_without_socket = pytest.mark.parametrize("socket", [True, False], ids=["socket", "polling"])
 
 
@@ -246,14 +271,21 @@ async def test_a_scrape_after_a_recording_shows_what_it_tells(name: str, socket:
         check(watcher, RECORDED[name])
 
 
-@pytest.mark.parametrize("name", ["cached_and_partly_cached", "fast_job", "queue_order_and_front", "two_samplers"])
-async def test_jobs_that_came_and_went_between_two_polls_are_found_in_the_history(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in RECORDED if name != UNHEARD])
+async def test_a_scrape_shows_the_same_when_frames_wake_the_watcher_in_the_time_of_the_recording(name: str) -> None:
+    async with Watcher(replay_of(name), socket=True) as watcher:
+        await watcher.replay_in_time()
+        check(watcher, RECORDED[name])
+
+
+@pytest.mark.parametrize("name", RECORDED)
+async def test_what_came_and_went_between_two_polls_is_found_in_the_history(name: str) -> None:
     async with Watcher(replay_of(name), socket=False) as watcher:
         await watcher.look()
         for _ in watcher.replay.moments():
             pass
         await watcher.settle()
-        check(watcher, RECORDED[name])
+        check(watcher, LOOKED_AT_BEFORE_AND_AFTER.get(name, RECORDED[name]))
 
 
 @with_and_without_socket

@@ -29,6 +29,7 @@ from recorded.server import Replay, Server
 
 SERVER = "recorded"
 INTERVAL = 2.0
+SHORTEST_WAIT = 0.05
 PAST_GRACE = 40.0
 
 Samples = dict[tuple[str, ...], float]
@@ -56,6 +57,7 @@ class Watcher:
         self._unanswered = 0
         self._up: bool | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket_boots = 0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,6 +78,27 @@ class Watcher:
         """Look at each moment of the recording, and then for long enough that everything that can be known is."""
         for _ in self.replay.moments():
             await self.look()
+        await self.settle()
+
+    async def replay_in_time(self) -> None:
+        """Live through the recording in its own time: frames and what is due wake, every two seconds is a poll."""
+        await self.look()
+        began = self.now
+        next_poll = began + INTERVAL
+        moments = self.replay.moments()
+        for ms in list(Replay(self.replay.recording).moments()):
+            at = began + ms / 1000
+            while (wakes := min(next_poll, max(self._poller.due or next_poll, self.now + SHORTEST_WAIT))) < at:
+                self.now = wakes
+                await self._cycle(ask=wakes == next_poll)
+                if wakes == next_poll:
+                    next_poll += INTERVAL
+                self._show()
+            self.now = at
+            next(moments)
+            if await self._listen():
+                await self._cycle(ask=False)
+                self._show()
         await self.settle()
 
     async def settle(self, seconds: float = 8 * PAST_GRACE) -> None:
@@ -101,7 +124,7 @@ class Watcher:
         if self._socket is not None:
             for _ in range(frames):
                 await self._hear(self._socket)
-            if not self.replay.up:
+            if self._socket_boots != self.replay.boots or not self.replay.up:
                 message = await self._socket.receive(timeout=5)
                 assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
                 assert self._socket.close_code == 1006
@@ -109,6 +132,7 @@ class Watcher:
                 self._signals.closed()
         if self._socket is None and self.replay.up:
             self._socket = await self._stack.enter_async_context(self._client.socket("comfyui-exporter-test", 20.0))
+            self._socket_boots = self.replay.boots
             self._signals.opened()
             await self._hear(self._socket)
             return True
