@@ -189,7 +189,9 @@ async def main(options: argparse.Namespace) -> int:
             await driver.take_stock()
             driver.truth.ends.clear()  # what was there before us
             await use_and_misuse(driver, options.jobs, options.kill, options.start)
-        await asyncio.sleep(GRACE)
+        deadline = time.monotonic() + 2 * GRACE  # a restart is noticed within 30 s, and the grace begins only then
+        while (await counted()).get("lost", 0) < driver.truth.ends["lost"] and time.monotonic() < deadline:
+            await asyncio.sleep(1)
         took = time.monotonic() - began
         found = await counted()
         cpu = cpu_seconds(exporter.pid)

@@ -208,9 +208,6 @@ LOOKED_AT_BEFORE_AND_AFTER: dict[str, Shown] = {
 }
 """What is left to be found when nobody looked meanwhile, where that is less than the recording tells."""
 
-# A job of this one is put without a `status` frame (its POST was answered by 500), so that the next end goes unheard.
-UNHEARD = "same_number_and_prompt_id_twice"
-
 with_and_without_socket = pytest.mark.parametrize("socket", [True, False], ids=["socket", "polling"])
 
 
@@ -271,7 +268,7 @@ async def test_a_scrape_after_a_recording_shows_what_it_tells(name: str, socket:
         check(watcher, RECORDED[name])
 
 
-@pytest.mark.parametrize("name", [name for name in RECORDED if name != UNHEARD])
+@pytest.mark.parametrize("name", RECORDED)
 async def test_a_scrape_shows_the_same_when_frames_wake_the_watcher_in_the_time_of_the_recording(name: str) -> None:
     async with Watcher(replay_of(name), socket=True) as watcher:
         await watcher.replay_in_time()
@@ -286,6 +283,52 @@ async def test_what_came_and_went_between_two_polls_is_found_in_the_history(name
             pass
         await watcher.settle()
         check(watcher, LOOKED_AT_BEFORE_AND_AFTER.get(name, RECORDED[name]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["crash_and_restart", "delete_pending", "history_clear_and_delete", "prompt_id_of_client", "success_own_client"],
+)
+async def test_an_open_socket_that_hears_nothing_hides_nothing_that_polls_show(name: str) -> None:
+    async with Watcher(replay_of(name), socket=True, deaf=True) as watcher:
+        await watcher.replay_all()
+        check(watcher, RECORDED[name])
+
+
+@with_and_without_socket
+@pytest.mark.parametrize(
+    ("name", "begin", "shown"),
+    [
+        # 21 runs, 22 to 24 wait.
+        ("clear_queue", 157, RECORDED["clear_queue"]),
+        # 42, -48 and -47 have ended, -3.0 runs, five wait.
+        ("queue_order_and_front", 1357, success(22, 22, 22, 22, 22, 25)),
+        # The first run of the reused id has ended; then the second takes its place.
+        ("client_prompt_id_reused", 279, success(123, 12)),
+        ("history_clear_and_delete", 363, Shown(submitted={})),
+    ],
+)
+async def test_a_watcher_that_comes_later_counts_what_is_in_the_queue_then_and_no_history_before(
+    name: str, begin: int, shown: Shown, socket: bool
+) -> None:
+    async with Watcher(replay_of(name), socket=socket) as watcher:
+        for ms in watcher.replay.moments():
+            if ms >= begin:
+                await watcher.look()
+        await watcher.settle()
+        check(watcher, shown)
+
+
+@with_and_without_socket
+async def test_of_jobs_whose_entries_nobody_read_the_running_one_is_lost_and_the_waiting_one_cancelled(
+    socket: bool,
+) -> None:
+    async with Watcher(replay_of("history_clear_and_delete"), socket=socket) as watcher:
+        for ms in watcher.replay.moments():
+            if ms <= 205:  # 25 runs, 26 waits
+                await watcher.look()
+        await watcher.settle()
+        check(watcher, Shown({"unknown": 2}, cancelled=1, lost=1))
 
 
 @with_and_without_socket

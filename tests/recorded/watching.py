@@ -37,15 +37,19 @@ Samples = dict[tuple[str, ...], float]
 
 
 class Watcher:
-    """Watches the server of a replay, with or without its socket. An async context manager."""
+    """Watches the server of a replay, with or without its socket. An async context manager.
 
-    def __init__(self, replay: Replay, *, socket: bool) -> None:
+    A `deaf` socket is open and hears nothing after its first frame.
+    """
+
+    def __init__(self, replay: Replay, *, socket: bool, deaf: bool = False) -> None:
         self.now = 1_000_000.0
         self.replay = replay
         self.server = Server(replay)
         self.ran: list[str] = []
         """The prompt_ids that `comfyui_job_start_timestamp_seconds` showed, in order, each once."""
         self._with_socket = socket
+        self._deaf = deaf
         self._signals = Signals()
         classifier = FailureClassifier()
         ids = itertools.count()
@@ -118,6 +122,8 @@ class Watcher:
 
     async def _listen(self) -> bool:
         """Hear all that was sent; True if the socket opened or a frame came."""
+        if self._deaf:
+            self.replay.frames.clear()
         frames = await self.server.follow()
         if not self._with_socket:
             return False

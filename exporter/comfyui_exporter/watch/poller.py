@@ -212,9 +212,13 @@ class Poller:
     # The queue
 
     async def _read_queue(self) -> None:
+        frames = self._signals.frames
         read = await self._reader.read(self._level or 0)
         if read is None:
             return
+        if read.complete and self._signals.frames == frames:
+            # A put that ComfyUI answers with 500 may have queued all the same, and no frame said so.
+            self._count(len(read.running) + len(read.pending))
         await self._teller.tell(read)
         self._queue_dirty = not read.complete or self._reader.lacks_details
 
