@@ -149,7 +149,7 @@ def test_identical_queue_items_are_as_many_runs() -> None:
     tracker = make_tracker()
     twins = [item("a", 5), item("a", 5)]
     assert kinds(tracker.apply(queue(1, [], twins))).count(("Submitted", "a")) == 2
-    assert tracker.count_open("a", 5) == 2
+    assert tracker.count_detailed("a", 5) == 2
     tracker.apply(queue(2, [item("a", 5)], [item("a", 5)]))
     assert kinds(tracker.apply(HistoryLookup(3, "a", entry("a", 5, started=1000)))) == [
         ("Ended", "a"),

@@ -91,12 +91,11 @@ class Tracker:
         """The runs that ended lately, oldest end first."""
         return self._finished
 
-    def count_open(self, prompt_id: str, number: float) -> int:
-        """How many open runs there are of this queue item: one may stand in the queue several times."""
-        return len(self._by_key.get((prompt_id, number), ()))
-
     def count_detailed(self, prompt_id: str, number: float) -> int:
-        """How many of them there are of which it is known what was submitted."""
+        """How many open runs there are of this queue item of which it is known what was submitted.
+
+        One item may stand in the queue several times.
+        """
         return sum(self._open[run_id].detailed for run_id in self._by_key.get((prompt_id, number), ()))
 
     def likely_running(self) -> Run | None:

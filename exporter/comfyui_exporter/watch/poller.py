@@ -14,6 +14,7 @@ from comfyui_exporter.comfyui.client import askable
 from comfyui_exporter.comfyui.history import HistoryPayload
 from comfyui_exporter.tracker.ground import Identity
 from comfyui_exporter.tracker.observations import (
+    HistoryEntry,
     HistoryLookup,
     HistoryPage,
     Tick,
@@ -183,8 +184,8 @@ class Poller:
     async def _find_end(self) -> bool:
         running = self._tracker.likely_running()
         if running is not None and askable(running.prompt_id):
-            found = await self._look_up(running.prompt_id)
-            if _has_end(found):
+            _, changes = await self._look_up(running.prompt_id)
+            if _has_end(changes):
                 return True
         newest = await self._source.history_page(1, self._tracker.ground.knows)
         if _has_end(await self._page(newest)):
@@ -197,7 +198,7 @@ class Poller:
         newest = await self._source.history_page(1, self._tracker.ground.knows)
         await self._page(newest)
         self._compare(newest)
-        if self._level or any(True for _ in self._tracker.open_runs):
+        if self._level or any(self._tracker.open_runs):
             # One may have left and another come: the same number need not be the same queue.
             self._queue_dirty = True
         self._uncovered = False
@@ -231,14 +232,15 @@ class Poller:
                 if not self._tail_dirty:  # then its entry would have been seen in the tail
                     await self._teller.tell(HistoryLookup(self._clock(), prompt_id, None))
                 continue
-            await self._look_up(prompt_id)
-            found += self._source.last.received_bytes > 2  # {} is empty
+            entry, _ = await self._look_up(prompt_id)
+            found += entry is not None
             if found >= most:
                 return
 
-    async def _look_up(self, prompt_id: str) -> list[Transition]:
+    async def _look_up(self, prompt_id: str) -> tuple[HistoryEntry | None, list[Transition]]:
         payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
-        return await self._teller.tell(HistoryLookup(self._clock(), prompt_id, next(iter(payload.entries), None)))
+        entry = next(iter(payload.entries), None)
+        return entry, await self._teller.tell(HistoryLookup(self._clock(), prompt_id, entry))
 
 
 def _has_end(transitions: list[Transition]) -> bool:
