@@ -14,7 +14,6 @@ from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.simulator import Simulation
-from comfyui_exporter.simulator.ledger import Ledger
 from comfyui_exporter.watch import budget
 from comfyui_exporter.web.server import WebServer, build_app
 from ledger import Journal, Reported, differences, scrape
@@ -200,8 +199,6 @@ async def watched(monkeypatch: pytest.MonkeyPatch, profile: str, seed: int, befo
     """An exporter that begins to watch a ComfyUI which has some jobs behind it and some before it."""
     async with Simulation(profile=profile, speed=SPEED, seed=seed, failure_rate=0.1) as simulation:
         monkeypatch.setattr(budget, "SHARE", HASTE * budget.SHARE)
-        # An event can name a job that no read ever shows, but only those of kind `status` are understood so far.
-        monkeypatch.setattr(Ledger, "heard", lambda ledger, run: None)
         journal = Journal(simulation.ledger, monkeypatch)
         world = Watched(simulation, journal, seed)
         await world.users.submit(before)
@@ -278,3 +275,26 @@ async def test_every_job_is_counted_once_and_as_what_it_was(monkeypatch, profile
         assert ledger.restarts == 2
         assert len(ledger.runs) >= jobs
         assert {run.truth for run in ledger.runs} == {"completed", "failed", "interrupted", "cancelled", "lost"}
+
+
+async def test_a_listener_that_is_cut_a_hundred_times_in_a_thousand_jobs_misses_nothing_and_doubles_nothing(monkeypatch):
+    seed = int(os.environ.get("THOUSAND_JOBS_SEED", "1"))
+    async with watched(monkeypatch, "0.3.64", seed, before=0) as world:
+        world.users.history_may_vanish = False
+        await world.users.submit(5)
+        await world.see_an_end()
+        cut = 0
+
+        async def cut_again_and_again() -> None:
+            nonlocal cut
+            while cut < 100:
+                await world.cut_sockets(1)
+                cut += 1
+
+        await asyncio.gather(world.users.submit(1000), cut_again_and_again())
+        found = await world.settled()
+        if found:
+            world.journal.save(os.environ.get("THOUSAND_JOBS_JOURNAL"))
+            pytest.fail("\n".join([*found, world.journal.explain()]))
+        assert (cut, world.simulation.ledger.restarts) == (100, 0)
+        assert len(world.simulation.ledger.runs) >= 1000

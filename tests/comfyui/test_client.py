@@ -153,7 +153,7 @@ async def test_a_queue_is_read_by_the_rules_and_its_problems_are_reported(observ
         observed.client(server.url, submissions=rules) as client,
     ):
         queue = await client.queue(known_none)
-    assert queue.pending == (QueueItem("a", 1.0, Details(job_id="3", job_type="video")),)
+    assert queue.pending == (QueueItem("a", 1.0, Details(job_id=3, job_type="video")),)
     assert observed.problems == [("/queue", "queue item: Expected `array`, got `int`")]
     assert observed.requests == [("/queue", "ok")]
 
@@ -190,7 +190,7 @@ async def test_the_jobs_in_the_queue_are_read(observed):
 async def test_the_details_of_one_job_are_read(observed):
     body = b'{"workflow": {"extra_data": {"job_id": 7}}}'
     async with http_server(answering(body)) as server, observed.client(server.url) as client:
-        assert await client.job_details("a") == Details(job_id="7")
+        assert await client.job_details("a") == Details(job_id=7)
     assert observed.requests == [("/api/jobs/{id}", "ok")]
 
 

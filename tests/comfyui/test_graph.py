@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from comfyui_exporter.comfyui.graph import class_types, needed_nodes
+from comfyui_exporter.comfyui.graph import GraphReader, class_types
 
 GRAPH = {
     "1": {"class_type": "Load", "inputs": {}},
@@ -22,14 +22,15 @@ def raw(value):
 
 
 def needed(graph, requested):
-    return needed_nodes(raw(graph), raw(requested))
+    read = GraphReader().read(raw(graph), raw(requested))
+    return set() if read is None else set(read.nodes)
 
 
 def test_the_nodes_that_an_output_depends_on_are_needed_and_no_others():
     assert needed(GRAPH, ["3"]) == {"1", "2", "3"}
     assert needed(GRAPH, ["4"]) == {"1", "4"}
     assert needed(GRAPH, ["3", "4"]) == {"1", "2", "3", "4"}
-    assert needed(GRAPH, []) == frozenset()
+    assert needed(GRAPH, []) == set()
 
 
 def test_a_circle_has_an_end():

@@ -46,7 +46,7 @@ GOOD = HistoryEntry("good", 2.0, Outcome.COMPLETED)
 def test_prompts_of_any_length_from_two_on_are_read(elements):
     prompt = [1, "a", GRAPH, {"job_id": 5}, ["3"], {"sensitive": "x"}, 7][:elements]
     entry = history_entry(prompt=prompt)
-    assert entry.details == (Details(job_id="5") if elements >= 4 else Details())
+    assert entry.details == (Details(job_id=5) if elements >= 4 else Details())
     assert entry.nodes_executed == (3 if elements >= 5 else 0)
 
 
@@ -348,7 +348,7 @@ def test_an_entry_with_what_is_no_json_hides_nothing(value):
         "bad",
         1.0,
         Outcome.FAILED,
-        Details(job_id="5"),
+        Details(job_id=5),
         ended_ms=7,
         failure=Failure(exception_type="E"),
         outputs=(Output("3", Media.IMAGES, "a.png"),),

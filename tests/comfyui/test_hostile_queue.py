@@ -22,7 +22,7 @@ GOOD_ITEM = [2, "good", {}, {}, []]
 @pytest.mark.parametrize("elements", range(2, 8))
 def test_items_of_any_length_from_two_on_are_read(elements):
     item = [1, "a", {}, {"job_id": 5}, ["9"], {"sensitive": "x"}, 7][:elements]
-    details = Details(job_id="5") if elements >= 4 else Details()
+    details = Details(job_id=5) if elements >= 4 else Details()
     queue = queue_of(item, GOOD_ITEM)
     assert queue.pending == (QueueItem("a", 1.0, details), GOOD)
     assert queue.problems == []
@@ -110,7 +110,7 @@ def test_bytes_that_are_no_utf8_do_not_hide_the_queue(key):
 
 
 def test_the_last_of_duplicate_keys_counts_as_in_python():
-    assert queue_of('[1, "a", {}, {"job_id": 1, "job_id": 2}, []]').pending[0].details == Details(job_id="2")
+    assert queue_of('[1, "a", {}, {"job_id": 1, "job_id": 2}, []]').pending[0].details == Details(job_id=2)
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, "]" * 100_000, '{"a":' * 100_000, "[" * 100_000 + '"' + "]" * 100_000])
@@ -126,13 +126,13 @@ def test_brackets_without_an_end_are_a_payload_error(body):
 def test_a_job_nested_deeper_than_anybody_can_read_hides_no_other(depth, pair, beside):
     deep = pair[0] * depth + "1" + pair[1] * depth
     queue = queue_of(f'[1, "a", {deep}, {{"x": {deep}, "y": {beside}, "job_id": 5}}, []]', GOOD_ITEM)
-    assert queue.pending == (QueueItem("a", 1.0, Details(job_id="5")), GOOD)
+    assert queue.pending == (QueueItem("a", 1.0, Details(job_id=5)), GOOD)
     assert queue.problems == []
 
 
 def test_a_number_that_no_float_holds_beside_one_that_is_none_hides_no_other():
     queue = queue_of('[1, "a", {}, {"x": 1e999, "y": NaN, "job_id": 5}, []]', GOOD_ITEM)
-    assert queue.pending == (QueueItem("a", 1.0, Details(job_id="5")), GOOD)
+    assert queue.pending == (QueueItem("a", 1.0, Details(job_id=5)), GOOD)
 
 
 def test_text_of_ten_megabytes_is_no_tag_and_no_prompt_id():
@@ -173,7 +173,7 @@ def test_a_key_that_a_newer_version_adds_is_passed_over():
 def test_known_items_are_not_looked_inside():
     body = queue_body([1, "known", {}, {"job_id": 1}, []], [2, "new", {}, {"job_id": 2}, []])
     queue = read_queue(body, PLAIN, lambda prompt_id, number: int((prompt_id, number) == ("known", 1.0)))
-    assert queue.pending == (QueueItem("known", 1.0, None), QueueItem("new", 2.0, Details(job_id="2")))
+    assert queue.pending == (QueueItem("known", 1.0, None), QueueItem("new", 2.0, Details(job_id=2)))
 
 
 def test_a_known_prompt_id_under_another_number_is_looked_inside():
@@ -186,7 +186,7 @@ def test_identical_items_beyond_the_known_count_get_details(known):
     item = [5, "twice", {}, {"job_id": 1}, []]
     queue = read_queue(queue_body(item, item, running=[item]), PLAIN, lambda *_: known)
     details = [entry.details for entry in queue.running + queue.pending]
-    assert details == [None] * min(known, 3) + [Details(job_id="1")] * (3 - min(known, 3))
+    assert details == [None] * min(known, 3) + [Details(job_id=1)] * (3 - min(known, 3))
 
 
 # GET /prompt
@@ -270,7 +270,7 @@ def test_what_is_no_list_of_jobs_is_a_payload_error(body):
 
 def test_the_details_of_a_job_come_from_its_workflow():
     body = json.dumps({"id": "a", "workflow": {"prompt": {}, "extra_data": {"job_id": 7, "create_time": 12}}}).encode()
-    assert read_job_details(body, PLAIN) == Details(job_id="7", created_ms=12)
+    assert read_job_details(body, PLAIN) == Details(job_id=7, created_ms=12)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"workflow": null}'])

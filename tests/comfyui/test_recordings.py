@@ -174,7 +174,7 @@ def test_a_failed_job_keeps_what_its_earlier_nodes_put_out():
 
 
 def test_tags_are_read_from_the_queue_and_from_the_history_alike():
-    given = Details(job_id="123", job_type="video", batch_id="b-1")
+    given = Details(job_id=123, job_type="video", batch_id="b-1")
     seen = {
         item.prompt_id: item.details
         for get in gets("tags_in_extra_data")

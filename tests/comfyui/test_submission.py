@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from comfyui_exporter.comfyui.graph import class_types, needed_nodes
+from comfyui_exporter.comfyui.graph import GraphReader, class_types
 from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.tracker.observations import Details
 
@@ -54,8 +54,28 @@ def test_extra_data_without_tags_is_nothing_given(extra):
     ],
 )
 def test_a_tag_is_a_short_string_or_a_number(given, taken):
-    assert read({"job_id": given, "batch_id": given}) == Details(job_id=taken, batch_id=taken)
+    assert read({"batch_id": given}) == Details(batch_id=taken)
     assert read({"job_type": given}).job_type == (taken or "unknown")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (123, 123),
+        (0, 0),
+        (-5, -5),
+        ("123", "123"),
+        (1.5, "1.5"),
+        (True, None),
+        ("", None),
+        (2**53 - 1, 2**53 - 1),
+        (2**70, str(2**70)),
+        (int("9" * 300), "9" * 200),
+    ],
+)
+def test_a_job_id_stays_the_number_or_the_text_that_it_was_given_as(given, taken):
+    job_id = read({"job_id": given}).job_id
+    assert (job_id, type(job_id)) == (taken, type(taken))
     assert read({"project": given}, labels=["project"]).labels == (taken or "",)
 
 
@@ -167,13 +187,13 @@ def test_a_link_to_a_node_that_is_not_there_is_no_link():
         "2": {},
         "3": {},
     }
-    assert needed_nodes(raw(nodes), raw(["1", "gone"])) == {"1", "2"}
+    assert set(GraphReader().read(raw(nodes), raw(["1", "gone"])).nodes) == {"1", "2"}
 
 
 def test_a_widgets_value_that_is_long_is_no_link():
     nodes = {"1": {"inputs": {"a": ["2", " " * 500]}}, "2": {}}
-    assert needed_nodes(raw(nodes), raw(["1"])) == {"1"}
+    assert set(GraphReader().read(raw(nodes), raw(["1"])).nodes) == {"1"}
 
 
 def test_a_link_with_spaces_around_it_is_a_link():
-    assert needed_nodes(raw(b'{"1": {"inputs": {"a":   [ "2" , 0 ] }}, "2": {}}'), raw(b' [ "1" ] ')) == {"1", "2"}
+    assert set(GraphReader().read(raw(b'{"1": {"inputs": {"a":   [ "2" , 0 ] }}, "2": {}}'), raw(b' [ "1" ] ')).nodes) == {"1", "2"}

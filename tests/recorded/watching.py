@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
-from comfyui_exporter.comfyui.events import StatusEvent, read_frame
+from comfyui_exporter.comfyui.events import OtherEvent, StatusEvent, read_frame
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.failures import FailureClassifier
 from comfyui_exporter.metrics.sink import MetricSink
@@ -145,9 +145,11 @@ class Watcher:
         return frames > 0
 
     async def _hear(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        event = read_frame(await socket.receive_str(timeout=5))
-        assert isinstance(event, StatusEvent)
-        self._signals.heard(event.queue_remaining)
+        _, event = read_frame(await socket.receive_str(timeout=5), self.now)
+        if isinstance(event, StatusEvent):
+            self._signals.heard(event.queue_remaining)
+        elif not isinstance(event, OtherEvent):
+            self._poller.hear(event)
 
     # Polling
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from comfyui_exporter.comfyui.client import Cost
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
+from comfyui_exporter.comfyui.events import OtherEvent, StatusEvent, read_frame
 from comfyui_exporter.comfyui.history import HistoryPayload, Knows, read_history
 from comfyui_exporter.comfyui.queue import (
     Known,
@@ -23,7 +24,8 @@ from comfyui_exporter.comfyui.queue import (
 from comfyui_exporter.comfyui.submission import SubmissionReader
 from comfyui_exporter.simulator.answer import Answer, ComfyUIDownError
 from comfyui_exporter.simulator.comfy import ComfyUI
-from comfyui_exporter.tracker.observations import Details
+from comfyui_exporter.simulator.execution import PREVIEW, PREVIEW_WITH_METADATA
+from comfyui_exporter.tracker.observations import Details, Event, EventsMissed
 from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.tracker import Timing, Tracker
 from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Submitted, Transition
@@ -111,14 +113,19 @@ class World:
         history_size: int = 10_000,
         timing: Timing | None = None,
         graph_bytes: int = 0,
+        *,
+        bridged: bool = False,
     ) -> None:
         self.graph_bytes = graph_bytes
+        self.bridged = bridged
+        """Whether something inside ComfyUI sends us what it sends to the submitter alone."""
         self.now = 1_000_000.0
         self.comfy_ms = 5_000_000.0
         self.comfy = ComfyUI(
             self._comfy_clock, Random(1), profile=profile, listener=self._event, maximum_history_size=history_size
         )
-        self.frames: deque[int] = deque()
+        self.frames: deque[int | Event] = deque()
+        """What the socket sent and we have not taken yet: numbers of jobs, and what jobs do."""
         self.socket_open = False
         self.source = InMemorySource(self.comfy)
         self.signals = Signals()
@@ -136,8 +143,18 @@ class World:
         return self.comfy_ms
 
     def _event(self, event: str, data: Any, recipient: Any) -> None:
-        if event == "status" and self.socket_open:
-            self.frames.append(data["status"]["exec_info"]["queue_remaining"])
+        if not self.socket_open or event in {PREVIEW, PREVIEW_WITH_METADATA}:
+            return
+        if recipient is not None and not self.bridged:
+            return
+        _, said = read_frame(json.dumps({"type": event, "data": data}), self.now)
+        execution = self.comfy.execution
+        if execution is not None and "prompt_id" in data:
+            self.comfy.ledger.heard(execution.item.run)
+        if isinstance(said, StatusEvent):
+            self.frames.append(said.queue_remaining)
+        elif not isinstance(said, OtherEvent):
+            self.frames.append(said)
 
     # The socket
 
@@ -145,6 +162,7 @@ class World:
         if not self.socket_open and self.comfy.alive:
             self.socket_open = True
             self.frames.clear()
+            self.poller.hear(EventsMissed(self.now))
             self.signals.opened()
             self.frames.append(self.comfy.queue_remaining)
 
@@ -156,7 +174,11 @@ class World:
 
     def deliver_frames(self, most: int | None = None) -> None:
         while self.frames and (most is None or most > 0):
-            self.signals.heard(self.frames.popleft())
+            frame = self.frames.popleft()
+            if isinstance(frame, int):
+                self.signals.heard(frame)
+            else:
+                self.poller.hear(frame)
             most = None if most is None else most - 1
 
     # ComfyUI

@@ -12,8 +12,9 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from comfyui_exporter.simulator.execution import COMPLETED, INTERRUPTED, Outcome
+from comfyui_exporter.simulator.execution import COMPLETED, INTERRUPTED, Execution, Outcome
 from comfyui_exporter.simulator.expectation import Expectation, expect
+from comfyui_exporter.tracker.progress import NEARLY
 from watch.in_memory import World
 
 Key = tuple[str, float]
@@ -21,7 +22,20 @@ Key = tuple[str, float]
 TWICE = ("00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b")
 IDS = st.sampled_from([None, None, None, *TWICE, "", "a/../b"])
 NUMBERS = st.sampled_from([None, None, None, None, -1.0, 3.0, 7.5])
-ACTIONS = ("submit", "start", "finish", "fail", "interrupt", "delete", "clear", "delete_history", "clear_history")
+CLIENTS = st.sampled_from([None, "browser"])
+ACTIONS = (
+    "submit",
+    "submit_of_client",
+    "start",
+    "step",
+    "finish",
+    "fail",
+    "interrupt",
+    "delete",
+    "clear",
+    "delete_history",
+    "clear_history",
+)
 
 
 class Interleaving(RuleBasedStateMachine):
@@ -31,10 +45,12 @@ class Interleaving(RuleBasedStateMachine):
         profile=st.sampled_from(["0.3.64", "0.8.0", "0.38"]),
         history_size=st.sampled_from([4, 10_000]),
         before=st.integers(0, 6),
+        bridged=st.booleans(),
     )
-    def begin(self, profile: str, history_size: int, before: int) -> None:
-        self.world = World(profile, history_size)
+    def begin(self, profile: str, history_size: int, before: int, bridged: bool) -> None:
+        self.world = World(profile, history_size, bridged=bridged)
         self.late_frames = 0
+        self.percents: dict[str, float] = {}
         for _ in range(before):
             self.world.submit()
             self.world.comfy.start_next()
@@ -42,19 +58,29 @@ class Interleaving(RuleBasedStateMachine):
 
     # What ComfyUI does
 
-    def act(self, action: str, prompt_id: str | None = None, number: float | None = None, front: bool = False) -> None:
+    def act(
+        self,
+        action: str,
+        prompt_id: str | None = None,
+        number: float | None = None,
+        front: bool = False,
+        client_id: str | None = None,
+    ) -> None:
         comfy = self.world.comfy
         if not comfy.alive:
             return
         match action:
-            case "submit":
+            case "submit" | "submit_of_client":
                 if self.world.restarts < comfy.ledger.restarts:
                     # Numbers begin anew, so an id that is sent again before we look would pass for the job of before.
                     prompt_id = None
-                body = {"prompt_id": prompt_id, "number": number, "front": front or None}
+                client_id = "browser" if action == "submit_of_client" else client_id
+                body = {"prompt_id": prompt_id, "number": number, "front": front or None, "client_id": client_id}
                 self.world.submit(**{key: value for key, value in body.items() if value is not None})
             case "start":
                 comfy.start_next()
+            case "step" if comfy.execution is not None:
+                _take_a_step(comfy.execution)
             case "finish" | "fail" | "interrupt" if comfy.execution is not None:
                 outcome: Outcome = INTERRUPTED if action == "interrupt" else COMPLETED
                 comfy.finish(outcome)
@@ -72,18 +98,18 @@ class Interleaving(RuleBasedStateMachine):
             case _:
                 pass
 
-    @rule(prompt_id=IDS, number=NUMBERS, front=st.booleans())
-    def submit(self, prompt_id: str | None, number: float | None, front: bool) -> None:
-        self.act("submit", prompt_id, number, front)
+    @rule(prompt_id=IDS, number=NUMBERS, front=st.booleans(), client_id=CLIENTS)
+    def submit(self, prompt_id: str | None, number: float | None, front: bool, client_id: str | None) -> None:
+        self.act("submit", prompt_id, number, front, client_id)
 
-    @rule(action=st.sampled_from(ACTIONS[1:]))
+    @rule(action=st.sampled_from(ACTIONS[2:]))
     def something_happens(self, action: str) -> None:
         self.act(action)
 
     @rule(times=st.integers(1, 8))
     def jobs_come_and_go(self, times: int) -> None:
         for _ in range(times):
-            for action in ("submit", "start", "finish"):
+            for action in ("submit", "start", "step", "finish"):
                 self.act(action)
 
     @rule(up_at_once=st.booleans())
@@ -150,6 +176,12 @@ class Interleaving(RuleBasedStateMachine):
             assert run.duration is None or run.duration >= 0
             assert run.queue_wait is None or run.queue_wait >= 0
 
+    @invariant()
+    def progress_never_goes_backwards_nor_reaches_the_end(self) -> None:
+        for run in self.world.tracker.open_runs:
+            assert self.percents.get(run.run_id, 0.0) <= run.progress.percent <= NEARLY
+            self.percents[run.run_id] = run.progress.percent
+
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
@@ -158,6 +190,22 @@ class Interleaving(RuleBasedStateMachine):
             world.comfy.restart()
         world.settle()
         check_against_ledger(world)
+
+
+def _take_a_step(execution: Execution) -> None:
+    """The next thing that happens to a node of what runs: it starts, takes its step or is done."""
+    for node_id in execution.item.graph:
+        node = execution.nodes.get(node_id)
+        if node is None:
+            execution.start_node(node_id)
+            execution.announce(node_id)
+            return
+        if node.state != "finished":
+            if node.value < 1:
+                execution.step(node_id, 1, 2)
+            else:
+                execution.finish_node(node_id)
+            return
 
 
 def check_against_ledger(world: World) -> None:

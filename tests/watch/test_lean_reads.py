@@ -274,7 +274,7 @@ def test_newer_comfyuis_are_asked_for_the_list_and_the_new_job_alone() -> None:
         frame(world)
     assert "/queue" not in world.source.routes
     assert world.source.routes.count("/api/jobs/{id}") == 3
-    assert {(run.details.job_type, run.details.job_id) for run in world.submitted()} == {("video", "7")}
+    assert {(run.details.job_type, run.details.job_id) for run in world.submitted()} == {("video", 7)}
 
 
 def test_the_list_of_jobs_does_not_wait_for_what_the_whole_queue_cost() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -21,6 +22,7 @@ from comfyui_exporter.comfyui.history import HistoryPayload, Knows, read_history
 from comfyui_exporter.comfyui.json import PayloadError
 from comfyui_exporter.comfyui.queue import Known, QueuePayload, read_job_details, read_jobs, read_prompt, read_queue
 from comfyui_exporter.comfyui.submission import SubmissionReader
+from comfyui_exporter.comfyui.submit import Submitter
 from comfyui_exporter.comfyui.system import read_system_stats
 from comfyui_exporter.tracker.observations import Details, SystemStats
 
@@ -34,6 +36,9 @@ _KEEPALIVE = 60.0
 
 _CLOSE = 1.0
 """Seconds that the other side of a socket gets to say goodbye; a frozen one never does."""
+
+_LARGE = 1024 * 1024
+"""Bytes from which decoding is done in a thread, so that others need not wait for the graphs of a deep queue."""
 
 _MAX_FRAME = 64 * 1024 * 1024
 """A preview of a large image is some MB."""
@@ -89,7 +94,8 @@ class ComfyUIClient:
     Every read raises ReadError when there is no usable answer.
     """
 
-    url: str
+    url: str | None = None
+    """None: what COMFYUI_URL says, or else http://127.0.0.1:8188."""
     access: Access = field(default_factory=Access)
     request_timeout: float = 10.0
     max_response_size: int = 256 * 1024 * 1024
@@ -101,6 +107,7 @@ class ComfyUIClient:
     """Is called when reads need a new connection although the other side had left the last one open."""
 
     def __post_init__(self) -> None:
+        self.url = self.url or os.environ.get("COMFYUI_URL") or "http://127.0.0.1:8188"
         self._base = self.url.rstrip("/")
         self._http: aiohttp.ClientSession | None = None
         self._sockets: aiohttp.ClientSession | None = None
@@ -120,6 +127,15 @@ class ComfyUIClient:
     ) -> None:
         """Close it."""
         await self.close()
+
+    def attend(
+        self,
+        observe: RequestObserver,
+        report_problem: Callable[[str, str], None],
+        on_reconnect: Callable[[], None],
+    ) -> None:
+        """Tell these of requests, of payloads that could not be used, and of new connections."""
+        self.observe, self.report_problem, self.on_reconnect = observe, report_problem, on_reconnect
 
     async def close(self) -> None:
         """Close every connection."""
@@ -190,7 +206,7 @@ class ComfyUIClient:
             status, body = await self._get(path)
             if status != 200:
                 raise ReadError(ErrorKind.HTTP, f"GET {route}: status {status}", status=status)
-            read = decode(body)
+            read = decode(body) if len(body) < _LARGE else await asyncio.to_thread(decode, body)
         except PayloadError as error:
             result = ErrorKind.PAYLOAD.value
             raise ReadError(ErrorKind.PAYLOAD, f"GET {route}: {error}") from None
@@ -289,6 +305,19 @@ class ComfyUIClient:
         if self._connected and not self._closing:
             self.on_reconnect()
         self._connected = True
+
+    # Submitting
+
+    async def submit_workflow(
+        self, workflow: Mapping[str, Any], client_id: str | None = None, extra_data: Mapping[str, Any] | None = None
+    ) -> str | None:
+        """POST /prompt: queue a workflow in ComfyUI's API format and give its prompt_id.
+
+        None if it was refused or ComfyUI was not reached, with the reason in the log. After a timeout, or where
+        ComfyUI fails with a 500, it may be queued nevertheless.
+        """
+        submitter = Submitter(self._base, self.access.headers, self.access.tls, self.request_timeout)
+        return await submitter.submit(workflow, client_id, extra_data)
 
     # The event stream
 

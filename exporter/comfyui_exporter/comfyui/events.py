@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
-from comfyui_exporter.comfyui.values import MOST_REMAINING
+from comfyui_exporter.comfyui.graph import MAX_NODE_ID
+from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, tag
+from comfyui_exporter.comfyui.values import MOST_REMAINING, prompt_id_of
+from comfyui_exporter.tracker.observations import (
+    ExecutionBegan,
+    ExecutionOver,
+    NodeHeard,
+    NodesCached,
+    NodesHeard,
+    NodeState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +34,10 @@ class OtherEvent:
     type: str
 
 
-Event = StatusEvent | OtherEvent
+ExecutionEvent = ExecutionBegan | NodesCached | NodesHeard | ExecutionOver
+"""What an executing job is doing."""
 
+Frame = StatusEvent | OtherEvent | ExecutionEvent
 
 EVENT_TYPES = frozenset(
     {
@@ -43,6 +55,16 @@ EVENT_TYPES = frozenset(
     }
 )
 """The types that ComfyUI itself sends; extensions send others."""
+
+_ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+_BLOCKED = "ExecutionBlocked"
+"""A blocked node sends an error although its job goes on (recordings `receivers_blocked_*`)."""
+
+MOST_NODES = 20_000
+"""Nodes read of one frame."""
+
+_LARGEST = 1e15
+"""Steps beyond it are none."""
 
 
 class _Frame(msgspec.Struct):
@@ -62,21 +84,98 @@ class _StatusData(msgspec.Struct):
     status: _QueueStatus
 
 
+class _ExecutionData(msgspec.Struct):
+    prompt_id: str | None = None
+    """null or absent in the `executing` that greets a socket of the submitter's id."""
+    node: object = None
+    nodes: msgspec.Raw = NULL
+    value: object = None
+    max: object = None
+    exception_type: object = None
+
+
+class _NodeState(msgspec.Struct):
+    state: str
+    value: object = None
+    max: object = None
+    real_node_id: object = None
+    display_node_id: object = None
+
+
 _frame = msgspec.json.Decoder(_Frame)
 _status = msgspec.json.Decoder(_StatusData)
+_execution = msgspec.json.Decoder(_ExecutionData)
+_states: msgspec.json.Decoder[dict[str, _NodeState | None]] = msgspec.json.Decoder(dict[str, _NodeState | None])
+_ids = msgspec.json.Decoder(list[object])
 
 
-def read_frame(body: str | bytes) -> Event:
-    """Read one text frame.
+def read_frame(body: str | bytes, at: float = 0.0) -> tuple[str, Frame]:
+    """Read one text frame that came in at that time: its type, bounded, and what it says.
 
     Raises:
-        PayloadError: it is no event, or a status without its number.
+        PayloadError: it is no event, or one that we read and not of the shape that ComfyUI gives it.
 
     """
     frame = decode(_frame, body.encode("utf-8", "replace") if isinstance(body, str) else body)
-    if frame.type == "status":
+    kind = frame.type
+    if kind == "status":
         remaining = decode(_status, frame.data).status.exec_info.queue_remaining
         if not 0 <= remaining < MOST_REMAINING:
             raise PayloadError(f"queue_remaining is {remaining}")
-        return StatusEvent(remaining)
-    return OtherEvent(text(frame.type, 100))
+        return kind, StatusEvent(remaining)
+    event = _execution_event(kind, frame.data, at) if kind in EVENT_TYPES and kind != "feature_flags" else None
+    return kind[:100], event or OtherEvent(tag(kind, 100))
+
+
+def _execution_event(kind: str, raw: msgspec.Raw, at: float) -> ExecutionEvent | None:
+    """Read what an event says of an executing job; None where that is nothing."""
+    data = decode(_execution, raw)
+    if data.prompt_id is None:
+        return None
+    prompt_id = prompt_id_of(data.prompt_id)
+    if kind == "execution_start":
+        return ExecutionBegan(at, prompt_id)
+    if kind == "execution_cached":
+        return NodesCached(at, prompt_id, tuple(_node_ids(data.nodes)))
+    if kind in _ENDS:
+        return None if data.exception_type == _BLOCKED else ExecutionOver(at, prompt_id)
+    if kind == "progress_state":
+        return NodesHeard(at, prompt_id, tuple(_node_states(decode(_states, data.nodes))), whole=True)
+    node_id = tag(data.node, MAX_NODE_ID)
+    if kind == "progress":
+        value, most = _steps(data.value, data.max)
+        return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.RUNNING, value, most),)) if node_id else None
+    if kind == "executed":
+        return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.FINISHED),)) if node_id else None
+    # `executing`: with `node: null` the prompt is over.
+    return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.RUNNING),)) if node_id else ExecutionOver(at, prompt_id)
+
+
+def _node_ids(raw: msgspec.Raw) -> Iterator[str]:
+    for node in decode(_ids, raw)[:MOST_NODES]:
+        node_id = tag(node, MAX_NODE_ID)
+        if node_id:
+            yield node_id
+
+
+def _node_states(states: dict[str, _NodeState | None]) -> Iterator[NodeHeard]:
+    for count, (node_id, told) in enumerate(states.items()):
+        if told is None or count >= MOST_NODES:
+            continue
+        # A node failed or interrupted stays `running`; an unknown state of a newer version is no end either.
+        state = NodeState.FINISHED if told.state == "finished" else NodeState.RUNNING
+        value, most = _steps(told.value, told.max)
+        outer = tag(told.real_node_id, MAX_NODE_ID) or tag(told.display_node_id, MAX_NODE_ID)
+        yield NodeHeard(tag(node_id, MAX_NODE_ID), state, value, most, outer)
+
+
+def _steps(value: object, most: object) -> tuple[float, float]:
+    """Take a node's step and how many it has; what is no number, or absurd, is taken as a node without steps."""
+    at, steps = _amount(value), _amount(most)
+    return (0.0, 1.0) if at is None or not steps else (min(at, steps), steps)
+
+
+def _amount(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST:
+        return float(value)
+    return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from comfyui_exporter.comfyui.graph import needed_nodes
 from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
 from comfyui_exporter.comfyui.outputs import read_outputs
 from comfyui_exporter.comfyui.submission import SubmissionReader
@@ -102,10 +101,11 @@ def _history_entry(
     if knows(bare.identity):
         return bare
     outputs, counts = read_outputs(entry.outputs, status.cached)
-    needed = needed_nodes(entry.prompt.graph, entry.prompt.outputs_to_execute)
+    details = submissions.read(entry.prompt.extra_data, entry.prompt.graph, entry.prompt.outputs_to_execute)
+    needed = details.graph.nodes.keys() if details.graph is not None else frozenset[str]()
     return replace(
         bare,
-        details=submissions.read(entry.prompt.extra_data, entry.prompt.graph),
+        details=details,
         failure=status.failure,
         outputs=outputs,
         output_counts=counts,

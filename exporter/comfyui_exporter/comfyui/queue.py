@@ -51,6 +51,7 @@ class _Jobs(msgspec.Struct):
 class _Workflow(msgspec.Struct):
     prompt: msgspec.Raw = NULL
     extra_data: msgspec.Raw = NULL
+    outputs_to_execute: msgspec.Raw = NULL
 
 
 class _JobDetail(msgspec.Struct):
@@ -126,7 +127,7 @@ def _queue_item(
     seen[key] = seen.get(key, 0) + 1
     details = None
     if seen[key] > known(*key):
-        details = submissions.read(item.extra_data, item.graph)
+        details = submissions.read(item.extra_data, item.graph, item.outputs_to_execute)
     return QueueItem(*key, details)
 
 
@@ -163,4 +164,6 @@ def read_job_details(body: bytes, submissions: SubmissionReader) -> Details | No
 
     """
     workflow = decode(_job_detail, body).workflow
-    return None if workflow is None else submissions.read(workflow.extra_data, workflow.prompt)
+    return None if workflow is None else submissions.read(
+        workflow.extra_data, workflow.prompt, workflow.outputs_to_execute
+    )

@@ -98,8 +98,8 @@ QUEUE_DRAIN = _gauge(
 )
 LAST_ACTIVITY = _gauge(
     "comfyui_last_activity_timestamp_seconds",
-    "Last sign of work: the start or end of a job.",
-    "GET /queue, GET /history",
+    "Last sign of work: an event of a job, its start or its end.",
+    "events, GET /queue, GET /history",
 )
 BUSY = _counter("comfyui_busy_seconds_total", "Time with a job running.", "GET /queue, GET /history")
 RESTARTS = _counter("comfyui_restarts_total", "Detected restarts of ComfyUI.", "lost connections", lasting=True)
@@ -269,6 +269,18 @@ PUSH_DROPPED = _own(
     "Messages that newer ones replaced before a push client took them, or that were lost with it.",
     "exporter",
 )
+RELAY_UPSTREAM_CONNECTED = _own(
+    "comfyui_exporter_relay_upstream_connected",
+    Kind.GAUGE,
+    "Whether the socket of a relay to its upstream is open; relays only.",
+    "relay",
+)
+RELAY_UPSTREAM_RECONNECTS = _own(
+    "comfyui_exporter_relay_upstream_reconnects_total",
+    Kind.COUNTER,
+    "Times that a relay's socket to its upstream was opened again; relays only.",
+    "relay",
+)
 WEBHOOKS = _own("comfyui_exporter_webhooks_total", Kind.COUNTER, "Webhook deliveries.", "exporter", ("result",))
 STORE_ERRORS = _own("comfyui_exporter_store_errors_total", Kind.COUNTER, "Failed writes to the store.", "exporter")
 STORE_BUFFERED_JOBS = _own(
@@ -312,8 +324,7 @@ ALL: tuple[Family, ...] = tuple(value for value in list(globals().values()) if i
 """All families in the order of their declaration, which is the order of a scrape."""
 
 NOT_YET = frozenset({
-    QUEUE_DRAIN, JOB_PROGRESS, JOB_CURRENT_STEP, JOB_TOTAL_STEPS, JOB_ESTIMATED_END, NODE_DURATION, STEP_DURATION,
-    JOB_ESTIMATE_RATIO, BATCH_JOBS, PUSH_CLIENTS, PUSH_MESSAGES, PUSH_DROPPED, WEBHOOKS, STORE_ERRORS,
-    STORE_BUFFERED_JOBS, STORE_DEGRADED, GPU_UTILIZATION, GPU_MEMORY_USED, GPU_TEMPERATURE, GPU_POWER,
+    BATCH_JOBS, WEBHOOKS, STORE_ERRORS, STORE_BUFFERED_JOBS, STORE_DEGRADED, GPU_UTILIZATION, GPU_MEMORY_USED,
+    GPU_TEMPERATURE, GPU_POWER,
 })  # fmt: skip
 """Families that this version declares but never fills; the reference leaves them out until their work comes."""

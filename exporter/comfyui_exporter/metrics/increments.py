@@ -10,9 +10,12 @@ from comfyui_exporter.metrics.family import Family
 from comfyui_exporter.metrics.series import Exemplar
 from comfyui_exporter.tracker.observations import Media
 from comfyui_exporter.tracker.runs import Run, State
-from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Submitted, TimedOut, Transition
+from comfyui_exporter.tracker.transitions import Ended, NodeTimed, ServerRestarted, Submitted, TimedOut, Transition
 
 STATUSES = (State.COMPLETED, State.FAILED, State.INTERRUPTED, State.CANCELLED, State.LOST)
+
+_MOST_STEPS = 100
+"""Steps that one event can stand for; ComfyUI tells each, so more at once are no measurement."""
 
 _RAN = frozenset({State.COMPLETED, State.FAILED, State.INTERRUPTED})
 
@@ -37,6 +40,12 @@ def increments(transition: Transition, patterns: Sequence[str]) -> Iterator[Incr
             yield Increment(families.JOB_TIMEOUTS, (run.details.job_type,))
         case Ended(run=run):
             yield from _of_end(run)
+        case NodeTimed(timed=timed):
+            if timed.steps:
+                for _ in range(min(timed.steps, _MOST_STEPS)):
+                    yield Increment(families.STEP_DURATION, (timed.node_type,), timed.seconds)
+            else:
+                yield Increment(families.NODE_DURATION, (timed.node_type,), timed.seconds)
         case ServerRestarted():
             yield Increment(families.RESTARTS, ())
         case _:
@@ -66,6 +75,8 @@ def _of_end(run: Run) -> Iterator[Increment]:
         yield Increment(families.JOB_DURATION, (job_type, run.state.value, *labels), run.duration, exemplar)
     if run.state in _RAN and run.queue_wait is not None:
         yield Increment(families.JOB_QUEUE, (job_type,), run.queue_wait)
+    if run.state is State.COMPLETED and run.duration is not None and run.predicted:
+        yield Increment(families.JOB_ESTIMATE_RATIO, (job_type,), run.duration / run.predicted)
     if run.state is State.FAILED:
         exemplar = Exemplar({"prompt_id": run.prompt_id}, 1.0, ended_at)
         yield Increment(families.JOB_FAILURES, (job_type, run.pattern), 1.0, exemplar)

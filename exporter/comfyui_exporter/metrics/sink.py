@@ -9,6 +9,7 @@ from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.family import Family
 from comfyui_exporter.metrics.increments import Increment, increments, standing
 from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.transitions import Transition
@@ -102,7 +103,8 @@ class MetricSink:
             {("running",): view.running or 0, ("pending",): view.pending or 0} if known else {},
         )
         self._time(families.QUEUE_OLDEST_PENDING, server, view.oldest_pending if known else None)
-        self._jobs(server, () if down else view.open_runs)
+        self._gauge(families.QUEUE_DRAIN, server, None if down or not known else view.forecast.drain_seconds)
+        self._jobs(server, () if down else view.open_runs, view.forecast)
         self._store.replace(
             families.JOB_FAILED,
             server,
@@ -114,17 +116,31 @@ class MetricSink:
         )
         self._stats(server, None if down else view.stats)
 
-    def _jobs(self, server: str, runs: Iterable[Run]) -> None:
-        shown = [run for run in runs if run.state in {State.PROCESSING, State.QUEUED}][: self._job_series]
-        starts: dict[tuple[str, ...], float] = {}
-        stalled: dict[tuple[str, ...], float] = {}
-        for run in shown:
-            if run.state is State.PROCESSING and run.started_at is not None:
-                starts.setdefault(_job(run), self._wall(run.started_at))
-            if run.stalled:
-                stalled[_job(run)] = 1
+    def _jobs(self, server: str, runs: Iterable[Run], forecast: Forecast) -> None:
+        shown: dict[tuple[str, ...], Run] = {}
+        for run in runs:
+            if run.state in {State.PROCESSING, State.QUEUED} and len(shown) < self._job_series:
+                shown.setdefault(_job(run), run)
+        running = {job: run for job, run in shown.items() if run.state is State.PROCESSING}
+        stepping = {job: run.progress for job, run in running.items() if run.progress.steps}
+        self._store.replace(
+            families.JOB_PROGRESS, server, {job: run.progress.percent / 100 for job, run in shown.items()}
+        )
+        self._store.replace(
+            families.JOB_CURRENT_STEP, server, {job: progress.step for job, progress in stepping.items()}
+        )
+        self._store.replace(
+            families.JOB_TOTAL_STEPS, server, {job: progress.steps for job, progress in stepping.items()}
+        )
+        starts = {job: self._wall(run.started_at) for job, run in running.items() if run.started_at is not None}
         self._store.replace(families.JOB_START, server, starts)
-        self._store.replace(families.JOB_STALLED, server, stalled)
+        ends = {job: forecast.ends.get(run.run_id) for job, run in shown.items()}
+        self._store.replace(
+            families.JOB_ESTIMATED_END,
+            server,
+            {job: self._wall(end) for job, end in ends.items() if end is not None},
+        )
+        self._store.replace(families.JOB_STALLED, server, {job: 1.0 for job, run in shown.items() if run.stalled})
 
     def _stats(self, server: str, stats: SystemStats | None) -> None:
         if stats is None:
@@ -155,4 +171,5 @@ _OF_DEVICES: dict[Family, str] = {
 
 
 def _job(run: Run) -> tuple[str, str, str]:
-    return (run.prompt_id, run.details.job_id or "", run.details.job_type)
+    job_id = run.details.job_id
+    return (run.prompt_id, "" if job_id is None else str(job_id), run.details.job_type)

@@ -6,6 +6,7 @@ of ComfyUI's clock, every `at` is seconds of ours; the two are never subtracted 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -31,16 +32,40 @@ class Media(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class GraphNode:
+    """One node of a submitted graph."""
+
+    class_type: str
+    sources: tuple[str, ...] = ()
+    """Ids of the nodes whose outputs it takes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """The part of a submitted graph that its requested outputs need: what ComfyUI executes or takes from its cache.
+
+    Jobs of one shape share one object.
+    """
+
+    nodes: Mapping[str, GraphNode]
+    shape: str
+    """The same for graphs with the same nodes, classes and links, whatever their inputs are set to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """What the submitter sent along with a job, as far as we take it; `extra_data` itself stays at the edge."""
 
-    job_id: str | None = None
+    job_id: int | str | None = None
+    """As it was given; 123 and "123" are the same job."""
     job_type: str = "unknown"
     batch_id: str | None = None
     created_ms: int | None = None
     """ComfyUI's `create_time`; only newer versions have it."""
     labels: tuple[str, ...] = ()
     """Values of the configured `job_labels`, in their order; "" where the submitter gave none."""
+    graph: Graph | None = field(default=None, compare=False, repr=False)
+    """None where it could not be read, or the reader had no need of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,8 @@ class QueueRead:
     pending: tuple[QueueItem, ...]
     complete: bool = True
     """False where items were unreadable: then absence proves nothing."""
+    since: float = -math.inf
+    """When it was asked for: what was heard later may be newer than what it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +167,72 @@ class Tick:
     at: float
 
 
-Observation = QueueRead | HistoryLookup | HistoryPage | Restarted | Tick
+class NodeState(StrEnum):
+    """What ComfyUI says of a node while it executes a job."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHeard:
+    """One node in an event; `outer` is the node of the submitted graph that it stands for (its own id, mostly)."""
+
+    node_id: str
+    state: NodeState
+    value: float | None = None
+    """None where the event says nothing of steps."""
+    max: float = 1.0
+    outer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionBegan:
+    """A job began to execute."""
+
+    at: float
+    prompt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodesCached:
+    """These nodes of a job need not be executed."""
+
+    at: float
+    prompt_id: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesHeard:
+    """How nodes of a job are getting on."""
+
+    at: float
+    prompt_id: str
+    nodes: tuple[NodeHeard, ...]
+    whole: bool = False
+    """Whether these are all nodes that the job touched so far (`progress_state`), and not just one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionOver:
+    """ComfyUI is done with a job, one way or another; the history says which."""
+
+    at: float
+    prompt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed:
+    """Events may have gone unheard before now: the stream was not open."""
+
+    at: float
+
+
+Event = ExecutionBegan | NodesCached | NodesHeard | ExecutionOver | EventsMissed
+"""What the event stream tells of executing jobs: hints, heard at once and never the last word."""
+
+Observation = QueueRead | HistoryLookup | HistoryPage | Restarted | Tick | Event
 
 
 @dataclass(frozen=True, slots=True)

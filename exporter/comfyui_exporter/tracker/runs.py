@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from comfyui_exporter.tracker.observations import Details, Failure, HistoryEntry
+from comfyui_exporter.tracker.progress import Progress
+from comfyui_exporter.tracker.registration import Registration
 
 
 class State(StrEnum):
@@ -52,6 +54,13 @@ class Run:
     """A read showed it running; without it a start is only presumed."""
     start_seen: bool = False
     """Whether `started_at` is about when it started, so that a wait may be measured with it."""
+    heard_at: float | None = None
+    """When an event first named it as executing: events are hints, and a read may still show it waiting."""
+    progress: Progress = Progress()
+    predicted: float | None = None
+    """Seconds that it was expected to take when it started; None where nothing like it was known."""
+    registration: Registration | None = None
+    """What was registered for it before it was seen, or while it was open."""
     timed_out: bool = False
     stalled: bool = False
     ended_at: float | None = None
@@ -59,6 +68,11 @@ class Run:
     """The history entry that ended it; None while open and for cancelled and lost runs."""
     pattern: str = ""
     """Id of the failure pattern; "" unless failed."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether somebody registered it with us."""
+        return self.registration is not None
 
     @property
     def order(self) -> tuple[float, str]:

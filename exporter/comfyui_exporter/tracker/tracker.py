@@ -7,12 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from comfyui_exporter.tracker.estimate import Estimate
 from comfyui_exporter.tracker.ground import Ground
+from comfyui_exporter.tracker.hearing import Hearing
 from comfyui_exporter.tracker.observations import (
     Details,
+    EventsMissed,
+    ExecutionBegan,
+    ExecutionOver,
     HistoryEntry,
     HistoryLookup,
     HistoryPage,
+    NodesCached,
+    NodesHeard,
     Observation,
     Outcome,
     QueueItem,
@@ -20,11 +27,15 @@ from comfyui_exporter.tracker.observations import (
     Restarted,
     Tick,
 )
+from comfyui_exporter.tracker.progress import NEARLY, NodeReport, Progress, RunProgress
+from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.transitions import (
     Changed,
     Ended,
     Forgotten,
+    NodeTimed,
+    Progressed,
     ServerRestarted,
     Started,
     Submitted,
@@ -37,7 +48,27 @@ Key = tuple[str, float]
 DEAF_STALL_FACTOR = 6
 """A job whose events we cannot hear may just be silent: it is flagged only past this many stall_timeouts."""
 
+DEAF_STALL_ESTIMATES = 3
+"""With an estimate, it is flagged past so many times its upper end, but not before stall_timeout."""
+
 MAX_VANISHED = 10_000
+
+ATTACH_WITHIN = 900.0
+"""Seconds for which a registration still finds a run that ended."""
+
+_LEAST_CHANGE = 0.1
+"""Percent by which an estimated progress must have grown to be told."""
+
+_REPORTS_KEPT = 200
+"""Ended runs of which what was heard of their nodes is kept."""
+
+
+def _nothing_known(_run: Run) -> Estimate | None:
+    return None
+
+
+def _nothing_registered(_prompt_id: str) -> Registration | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +85,8 @@ class Timing:
 class Tracker:
     """Keeps every run of one server.
 
-    `new_id` makes a run_id; `classify` names the failure pattern of (exception_type, message, node_type).
+    `new_id` makes a run_id; `classify` names the failure pattern of (exception_type, message, node_type); `expect`
+    tells how long such runs take; `claim` gives what was registered for a prompt_id that no run has yet.
     """
 
     def __init__(
@@ -62,8 +94,14 @@ class Tracker:
         new_id: Callable[[], str],
         classify: Callable[[str, str, str], str],
         timing: Timing | None = None,
+        expect: Callable[[Run], Estimate | None] = _nothing_known,
+        claim: Callable[[str], Registration | None] = _nothing_registered,
     ) -> None:
         self.timing = timing or Timing()
+        self.hearing = Hearing()
+        self._expect = expect
+        self._claim = claim
+        self._reports: deque[tuple[str, RunProgress]] = deque(maxlen=_REPORTS_KEPT)
         self.ground = Ground()
         self.epoch = 0
         self.last_activity: float | None = None
@@ -101,7 +139,16 @@ class Tracker:
     def likely_running(self) -> Run | None:
         """The run that executes, as far as we know or may presume."""
         running = [run for run in self._open.values() if run.state is State.PROCESSING]
-        return min(running, key=lambda run: (not run.seen_running, run.order), default=None)
+        return min(running, key=lambda run: (not run.seen_running, run.started_at or 0.0, run.order), default=None)
+
+    def nodes_of(self, run: Run, at: float) -> tuple[NodeReport, ...]:
+        """Give every node of a run with what was heard of it; empty for one that ended long ago."""
+        if run.state is State.PROCESSING and (heard := self.hearing.progress_of(run.prompt_id)) is not None:
+            return heard.report(at)
+        heard = next((heard for run_id, heard in self._reports if run_id == run.run_id), None)
+        if heard is None:
+            heard = RunProgress(run.details.graph, self.hearing.costs, since_start=False)
+        return heard.report(at if run.ended_at is None else run.ended_at)
 
     def due_lookups(self, at: float) -> list[str]:
         """The prompt_ids whose history entry must be asked for now to settle a run that left the queue."""
@@ -135,6 +182,11 @@ class Tracker:
                 return self._apply_restart(observation)
             case Tick():
                 return self._apply_tick(observation)
+            case EventsMissed():
+                self.hearing.miss(observation)
+                return []
+            case ExecutionBegan() | NodesCached() | NodesHeard() | ExecutionOver():
+                return self._apply_event(observation)
             case _:
                 assert_never(observation)
 
@@ -150,7 +202,7 @@ class Tracker:
         for key, (running, pending) in listed.items():
             present |= self._match(read.at, key, running, pending, changes)
         if read.running:
-            self._contradict(read.at, changes)
+            self._contradict(read, changes)
         if read.complete:
             for ids in self._by_key.values():
                 for run_id in ids:
@@ -181,7 +233,9 @@ class Tracker:
             present.add(run.run_id)
             self._show_running(at, run, changes)
         for _ in pending:
-            waiting = next((run for run in runs if not run.seen_running), None)
+            # One that was heard to run is the last of them to wait.
+            unseen = [run for run in runs if not run.seen_running]
+            waiting = min(unseen, key=lambda run: run.heard_at is not None, default=None)
             if waiting is None:
                 waiting = self._submit(at, key, details, changes)
             else:
@@ -195,7 +249,10 @@ class Tracker:
         """Take up what was submitted, if that was not known; only then is the run told of."""
         if run.detailed or not details:
             return run
-        known = self._put(replace(run, details=details.pop(0), detailed=True))
+        told = details.pop(0)
+        if run.registration is not None:
+            told = run.registration.applied_to(told)
+        known = self._put(replace(run, details=told, detailed=True))
         changes.append(Submitted(at, known))
         return known
 
@@ -207,12 +264,15 @@ class Tracker:
             if details
             else next((self._open[twin].details for twin in twins if self._open[twin].detailed), None)
         )
+        registration = self._claim(key[0])
+        plain = known or Details()
         run = Run(
-            run_id=self._new_id(),
+            run_id=registration.run_id if registration else self._new_id(),
             prompt_id=key[0],
             number=key[1],
             state=State.QUEUED,
-            details=known or Details(),
+            details=registration.applied_to(plain) if registration else plain,
+            registration=registration,
             epoch=self.epoch,
             first_seen=at,
             detailed=known is not None,
@@ -234,12 +294,17 @@ class Tracker:
             seen_running=True,
             started_at=at if run.started_at is None else run.started_at,
             start_seen=run.start_seen or run.first_seen < at,
+            predicted=self._predict(run) if run.started_at is None else run.predicted,
         )
         self.last_activity = at
         if run.started_at is None:
             self._start(at, shown, changes)
         else:
             self._change(at, shown, changes)
+
+    def _predict(self, run: Run) -> float | None:
+        expected = self._expect(run)
+        return None if expected is None else expected.median
 
     def _show_pending(self, at: float, run: Run, changes: list[Transition]) -> None:
         self._unlisted.pop(run.run_id, None)
@@ -252,10 +317,11 @@ class Tracker:
             case _:
                 pass
 
-    def _contradict(self, at: float, changes: list[Transition]) -> None:
+    def _contradict(self, read: QueueRead, changes: list[Transition]) -> None:
         """Another job runs, so those that were only presumed to run wait."""
         for run in [run for run in self._open.values() if run.state is State.PROCESSING and not run.seen_running]:
-            self._change(at, _waiting(run), changes)
+            if run.heard_at is None or run.heard_at < read.since:
+                self._change(read.at, _waiting(run), changes)
 
     def _presume(self, at: float, changes: list[Transition]) -> None:
         """ComfyUI runs one job at a time and is never idle with jobs waiting: without other news the first one runs."""
@@ -266,8 +332,70 @@ class Tracker:
             if run.state is State.QUEUED and (waiting is None or run.order < waiting.order):
                 waiting = run
         if waiting is not None:
-            begun = replace(waiting, state=State.PROCESSING, started_at=at, start_seen=waiting.first_seen < at)
+            begun = replace(
+                waiting,
+                state=State.PROCESSING,
+                started_at=at,
+                start_seen=waiting.first_seen < at,
+                predicted=self._predict(waiting),
+            )
             self._start(at, begun, changes)
+
+    # Events
+
+    def _apply_event(self, event: ExecutionBegan | NodesCached | NodesHeard | ExecutionOver) -> list[Transition]:
+        changes: list[Transition] = [NodeTimed(event.at, timed) for timed in self.hearing.hear(event)]
+        run = self._run_heard_of(event.prompt_id)
+        if run is None:
+            if not isinstance(event, ExecutionOver):
+                self.hearing.name(event.prompt_id)
+            return changes
+        if isinstance(event, ExecutionOver):
+            return changes
+        self.last_activity = event.at
+        if run.state is not State.PROCESSING or run.heard_at is None:
+            run = self._hear_running(event.at, run, changes)
+        self._show_progress(event.at, run, changes, stalled=False)
+        return changes
+
+    def _run_heard_of(self, prompt_id: str) -> Run | None:
+        runs = [run for run in self._open.values() if run.prompt_id == prompt_id and run.epoch == self.epoch]
+        return min(runs, key=lambda run: (run.state is not State.PROCESSING, run.order), default=None)
+
+    def _hear_running(self, at: float, run: Run, changes: list[Transition]) -> Run:
+        """An event names it as executing, so what was only presumed to run waits."""
+        if run.state is State.COMPLETING:
+            # It left the queue, and what is told of it late is no news.
+            return run
+        for other in list(self._open.values()):
+            presumed = other.state is State.PROCESSING and not other.seen_running and other.heard_at is None
+            if presumed and other.run_id != run.run_id:
+                self._change(at, _waiting(other), changes)
+        heard = replace(
+            run,
+            state=State.PROCESSING,
+            heard_at=at,
+            started_at=at if run.started_at is None else run.started_at,
+            start_seen=run.start_seen or (run.started_at is None and run.first_seen < at),
+            predicted=self._predict(run) if run.started_at is None else run.predicted,
+        )
+        if run.started_at is None:
+            self._start(at, heard, changes)
+        else:
+            self._change(at, heard, changes)
+        return heard
+
+    def _show_progress(self, at: float, run: Run, changes: list[Transition], *, stalled: bool) -> None:
+        heard = self.hearing.progress_of(run.prompt_id)
+        if heard is None or run.state is not State.PROCESSING:
+            return
+        if heard.graph is None and run.detailed:
+            heard.learn_graph(run.details.graph)
+        progress = heard.now(at, run.progress.percent)
+        if progress != run.progress or stalled != run.stalled:
+            moved = self._put(replace(run, progress=progress, stalled=stalled))
+            if run.detailed:
+                changes.append(Progressed(at, moved))
 
     # The history
 
@@ -331,7 +459,7 @@ class Tracker:
     # Ends
 
     def _vanish(self, at: float, run: Run, changes: list[Transition]) -> None:
-        lost = run.seen_running or run.epoch < self.epoch
+        lost = run.seen_running or run.heard_at is not None or run.epoch < self.epoch
         slot = (run.epoch, (run.prompt_id, run.number))
         self._vanished[slot] = self._vanished.get(slot, 0) + 1
         while len(self._vanished) > MAX_VANISHED:
@@ -341,6 +469,10 @@ class Tracker:
     def _end(self, at: float, run: Run, changes: list[Transition]) -> None:
         run = self._detail(at, run, [run.details], changes)
         ended = replace(run, ended_at=at, stalled=False)
+        heard = self.hearing.forget(run.prompt_id)
+        if heard is not None:
+            heard.learn_graph(run.details.graph)
+            self._reports.append((run.run_id, heard))
         del self._open[run.run_id]
         self._unlisted.pop(run.run_id, None)
         key = (run.prompt_id, run.number)
@@ -375,15 +507,60 @@ class Tracker:
             if timing.job_timeout is not None and not run.timed_out and tick.at - run.started_at > timing.job_timeout:
                 run = self._put(replace(run, timed_out=True))  # noqa: PLW2901
                 changes.append(TimedOut(tick.at, run))
-            quiet = tick.at - max(run.started_at or 0.0, self.last_activity or 0.0)
-            if not run.stalled and quiet > DEAF_STALL_FACTOR * timing.stall_timeout:
-                self._change(tick.at, replace(run, stalled=True), changes)
+            self._look_at_progress(tick.at, run, changes)
         while self._finished and (
             len(self._finished) > timing.max_finished
             or tick.at - (self._finished[0].ended_at or 0.0) > timing.keep_finished
         ):
             changes.append(Forgotten(tick.at, self._finished.popleft()))
         return changes
+
+    def _look_at_progress(self, at: float, run: Run, changes: list[Transition]) -> None:
+        """Without events time alone tells: how far a run should have come, and when it has been quiet for too long."""
+        started = at if run.started_at is None else run.started_at
+        expected = self._expect(run)
+        patience = self.timing.stall_timeout
+        if self.hearing.heard_at(run.prompt_id) is not None:
+            self._show_progress(at, run, changes, stalled=run.stalled)
+            run = self._open[run.run_id]
+        else:
+            if expected is None:
+                patience *= DEAF_STALL_FACTOR
+            else:
+                patience = max(patience, DEAF_STALL_ESTIMATES * expected.high)
+                if run.progress.estimated:
+                    run = self._guess_progress(at, run, (at - started) / expected.median, changes)
+        if not run.stalled and at - max(started, self.last_activity or 0.0) > patience:
+            self._change(at, replace(run, stalled=True), changes)
+
+    def _guess_progress(self, at: float, run: Run, share: float, changes: list[Transition]) -> Run:
+        # Past its estimate it comes ever slower nearer to the end, since nobody knows.
+        percent = round(95 * share if share < 0.9 else NEARLY - (NEARLY - 85.5) * 0.9 / share, 1)
+        if percent < run.progress.percent + _LEAST_CHANGE:
+            return run
+        guessed = self._put(replace(run, progress=Progress(percent)))
+        if run.detailed:
+            changes.append(Progressed(at, guessed))
+        return guessed
+
+    # Registration
+
+    def attach(self, at: float, registration: Registration) -> list[Transition] | None:
+        """Give an open run of its prompt_id, or one that ended lately, what was registered; None if there is none."""
+        runs = [run for run in self._open.values() if run.prompt_id == registration.prompt_id]
+        run = max(runs, key=lambda run: run.first_seen, default=None)
+        if run is not None:
+            changes: list[Transition] = []
+            self._change(at, replace(run, details=registration.applied_to(run.details), registration=registration), changes)
+            return changes
+        for place in reversed(range(len(self._finished))):
+            ended = self._finished[place]
+            late = ended.ended_at is not None and at - ended.ended_at > ATTACH_WITHIN
+            if ended.prompt_id == registration.prompt_id and not ended.registered and not late:
+                known = replace(ended, details=registration.applied_to(ended.details), registration=registration)
+                self._finished[place] = known
+                return [Changed(at, known)]
+        return None
 
     # Bookkeeping
 
@@ -404,4 +581,4 @@ class Tracker:
 
 
 def _waiting(run: Run) -> Run:
-    return replace(run, state=State.QUEUED, started_at=None, start_seen=False, stalled=False)
+    return replace(run, state=State.QUEUED, started_at=None, start_seen=False, heard_at=None, stalled=False)

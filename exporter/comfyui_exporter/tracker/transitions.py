@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from comfyui_exporter.tracker.progress import Timed
 from comfyui_exporter.tracker.runs import Run
 
 
@@ -29,6 +30,22 @@ class Changed:
 
     at: float
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A run came further, or is at another node or step."""
+
+    at: float
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTimed:
+    """A node of some run, or steps of one, took so long."""
+
+    at: float
+    timed: Timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +79,6 @@ class ServerRestarted:
     at: float
 
 
-Transition = Submitted | Started | Changed | TimedOut | Ended | Forgotten | ServerRestarted
+Transition = (
+    Submitted | Started | Changed | Progressed | NodeTimed | TimedOut | Ended | Forgotten | ServerRestarted
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.runs import Run, State
 
@@ -26,6 +27,7 @@ class ServerView:
     failed_runs: tuple[Run, ...]
     """The failures of late, newest first."""
     stats: SystemStats | None
+    forecast: Forecast = field(default_factory=Forecast)
 
     @property
     def oldest_pending(self) -> float | None:

@@ -9,12 +9,13 @@ from random import Random
 
 import aiohttp
 
-from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
-from comfyui_exporter.comfyui.events import EVENT_TYPES, StatusEvent, read_frame
+from comfyui_exporter.comfyui.events import EVENT_TYPES, OtherEvent, StatusEvent, read_frame
 from comfyui_exporter.comfyui.json import PayloadError
+from comfyui_exporter.tracker.observations import Event, EventsMissed
 from comfyui_exporter.watch.backoff import Backoff
 from comfyui_exporter.watch.signals import Signals
+from comfyui_exporter.watch.source import Connector
 
 HEARTBEAT = 20.0
 """Seconds between pings of the socket: a frozen server closes nothing, an unanswered ping is the only sign."""
@@ -25,16 +26,20 @@ _LASTING = 10.0
 
 
 class Listener:
-    """Listens until cancelled. `heard` is told (type of event, bytes), `problem` what could not be used."""
+    """Listens until cancelled.
+
+    `event` is told what jobs do, `heard` (type of event, bytes) of every frame, `problem` what could not be used.
+    """
 
     def __init__(
         self,
-        client: ComfyUIClient,
+        client: Connector,
         signals: Signals,
         now: Callable[[], float],
         rng: Random,
         *,
         client_id: str,
+        event: Callable[[Event], None],
         heard: Callable[[str, int], None],
         problem: Callable[[str, str], None],
         log: logging.LoggerAdapter[logging.Logger],
@@ -44,6 +49,7 @@ class Listener:
         self._now = now
         self._rng = rng
         self._prefix = f"comfyui-exporter-{client_id}-" if client_id else "comfyui-exporter-"
+        self._event = event
         self._heard = heard
         self._problem = problem
         self._log = log
@@ -60,6 +66,7 @@ class Listener:
                 async with self._client.socket(client_id, HEARTBEAT) as socket:
                     opened = self._now()
                     self._told_of_failure = False
+                    self._event(EventsMissed(opened))
                     self._signals.opened()
                     async for message in socket:
                         self._hear(message)
@@ -89,13 +96,13 @@ class Listener:
             return
         size = len(message.data)
         try:
-            event = read_frame(message.data)
+            kind, event = read_frame(message.data, self._now())
         except PayloadError as error:
             self._problem("/ws", str(error))
             self._heard("malformed", size)
             return
+        self._heard(kind if kind in EVENT_TYPES else "other", size)
         if isinstance(event, StatusEvent):
-            self._heard("status", size)
             self._signals.heard(event.queue_remaining)
-        else:
-            self._heard(event.type if event.type in EVENT_TYPES else "other", size)
+        elif not isinstance(event, OtherEvent):
+            self._event(event)

@@ -14,6 +14,7 @@ from comfyui_exporter.comfyui.client import askable
 from comfyui_exporter.comfyui.history import HistoryPayload
 from comfyui_exporter.tracker.ground import Identity
 from comfyui_exporter.tracker.observations import (
+    Event,
     HistoryEntry,
     HistoryLookup,
     HistoryPage,
@@ -30,6 +31,8 @@ from comfyui_exporter.watch.teller import Teller
 
 _ENDS_AT_ONCE = 16
 """Ends read one by one in a cycle; more are cheaper as pages."""
+
+_NAMES_PER_END = 3
 
 _FOUND_PER_CYCLE = 20
 _FOUND_WHILE_BEHIND = 5
@@ -85,6 +88,10 @@ class Poller:
         if second_look is not None:
             waits.append(second_look)
         return min(waits, default=None)
+
+    def hear(self, event: Event) -> None:
+        """Take in what the event stream tells of an executing job, at once."""
+        self._teller.hear(event)
 
     async def cycle(self, *, ask: bool = True) -> None:
         """Find out what happened; `ask` for the number of jobs too, not only for what was heard.
@@ -187,6 +194,11 @@ class Poller:
             _, changes = await self._look_up(running.prompt_id)
             if _has_end(changes):
                 return True
+        # A reused id keeps its old place in the history: only its name leads to it.
+        for prompt_id in [name for name in self._tracker.hearing.named if askable(name)][:_NAMES_PER_END]:
+            _, changes = await self._look_up(prompt_id)
+            if _has_end(changes):
+                return True
         newest = await self._source.history_page(1, self._tracker.ground.knows)
         if _has_end(await self._page(newest)):
             return True
@@ -240,6 +252,7 @@ class Poller:
     async def _look_up(self, prompt_id: str) -> tuple[HistoryEntry | None, list[Transition]]:
         payload = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
         entry = next(iter(payload.entries), None)
+        self._tracker.hearing.looked_up(prompt_id)
         return entry, await self._teller.tell(HistoryLookup(self._clock(), prompt_id, entry))
 
 

@@ -71,6 +71,7 @@ class QueueReader:
         return await self._read_queue(remaining, lambda *_: 0)
 
     async def _read_queue(self, remaining: int, known: Known) -> QueueRead:
+        since = self._clock()
         try:
             payload = await self._source.queue(known)
         except ReadError:
@@ -81,7 +82,7 @@ class QueueReader:
         size = len(payload.running) + len(payload.pending)
         if size:
             self._item_bytes = self._source.last.received_bytes / size
-        return _as_read(self._clock(), payload)
+        return _as_read(self._clock(), payload, since)
 
     def _charge(self, received_bytes: int) -> None:
         self._budget.charge(self._clock(), received_bytes)
@@ -93,6 +94,7 @@ class QueueReader:
         return size * _LISTED_BYTES + new * self._item_bytes < size * self._item_bytes / 2
 
     async def _read_jobs(self) -> QueueRead | None:
+        since = self._clock()
         try:
             payload = await self._source.jobs()
         finally:
@@ -110,7 +112,7 @@ class QueueReader:
             self.lacks_details = True
         items = tuple(detailed.get(place, item) for place, item in enumerate(items))
         split = len(payload.running)
-        return _as_read(at, replace(payload, running=items[:split], pending=items[split:]))
+        return _as_read(at, replace(payload, running=items[:split], pending=items[split:]), since)
 
     async def _read_details(self, items: tuple[QueueItem, ...], new: list[int]) -> dict[int, QueueItem]:
         detailed: dict[int, QueueItem] = {}
@@ -143,5 +145,5 @@ class QueueReader:
         return places
 
 
-def _as_read(at: float, payload: QueuePayload) -> QueueRead:
-    return QueueRead(at, payload.running, payload.pending, complete=not payload.problems)
+def _as_read(at: float, payload: QueuePayload, since: float) -> QueueRead:
+    return QueueRead(at, payload.running, payload.pending, complete=not payload.problems, since=since)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 from random import Random
 from typing import Protocol
 
-from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
+from comfyui_exporter.eta.forecast import forecast
+from comfyui_exporter.eta.predictor import Predictor, RecentDurations
 from comfyui_exporter.tracker.busy import BusyMeter
 from comfyui_exporter.tracker.observations import SystemStats
+from comfyui_exporter.tracker.progress import NodeReport
+from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Transition
@@ -22,6 +26,7 @@ from comfyui_exporter.watch.backoff import Backoff
 from comfyui_exporter.watch.listener import Listener
 from comfyui_exporter.watch.poller import Poller
 from comfyui_exporter.watch.signals import Signals
+from comfyui_exporter.watch.source import Connector
 
 logger = logging.getLogger("comfyui_exporter.watch")
 
@@ -67,7 +72,7 @@ class ServerWatch:
     def __init__(
         self,
         name: str,
-        client: ComfyUIClient,
+        client: Connector,
         tracker: Tracker,
         sink: Sink,
         now: Callable[[], float],
@@ -75,12 +80,15 @@ class ServerWatch:
         *,
         poll_interval: float = 2.0,
         client_id: str = "",
+        predictor: Predictor | None = None,
+        close_client: bool = True,
     ) -> None:
         self.name = name
         self._log = logging.LoggerAdapter(logger, {"server": name})
         self.tried = asyncio.Event()
         """Set once the first look is done or the server turned out not to answer."""
         self._client = client
+        self._close_client = close_client
         self._tracker = tracker
         self._sink = sink
         self._now = now
@@ -95,10 +103,12 @@ class ServerWatch:
             now,
             rng,
             client_id=client_id,
+            event=self._poller.hear,
             heard=self._heard,
             problem=self._problem,
             log=self._log,
         )
+        self._predictor = predictor or RecentDurations()
         self._busy = BusyMeter()
         self._ended: list[Run] = []
         self._failed: deque[Run] = deque(maxlen=_FAILURES_KEPT)
@@ -108,9 +118,7 @@ class ServerWatch:
         self._answers = 0
         self._last_success: float | None = None
         self._reported = set[tuple[str, str]]()
-        client.observe = self._observe
-        client.report_problem = self._problem
-        client.on_reconnect = self._signals.connection_broke
+        client.attend(self._observe, self._problem, self._signals.connection_broke)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -119,7 +127,24 @@ class ServerWatch:
                 tasks.create_task(self._listener.run(), name=f"listen {self.name}")
                 tasks.create_task(self._poll(), name=f"poll {self.name}")
         finally:
-            await self._client.close()
+            if self._close_client:
+                await self._client.close()
+
+    def attach(self, registration: Registration) -> bool:
+        """Give a run that is open, or ended lately, what was registered for it; False if there is none."""
+        changes = self._tracker.attach(self._now(), registration)
+        if changes:
+            self._emit(changes)
+        return changes is not None
+
+    def newest_open(self, prompt_id: str) -> float:
+        """When the newest open run of a prompt_id was first seen; minus infinity if there is none."""
+        runs = self._tracker.open_runs
+        return max((run.first_seen for run in runs if run.prompt_id == prompt_id), default=-math.inf)
+
+    def nodes_of(self, run: Run) -> tuple[NodeReport, ...]:
+        """Give every node of a run with what was heard of it."""
+        return self._tracker.nodes_of(run, self._now())
 
     # Polling
 
@@ -208,6 +233,7 @@ class ServerWatch:
         for change in changes:
             if isinstance(change, Ended):
                 self._ended.append(change.run)
+                self._predictor.learn(change.run)
                 if change.run.state is State.FAILED:
                     self._failed.appendleft(change.run)
             elif isinstance(change, ServerRestarted):
@@ -220,6 +246,7 @@ class ServerWatch:
         if self._unanswered == 0:
             self._sink.busy(self.name, self._busy.advance(at, running, self._ended))
             self._ended.clear()
+        open_runs = in_queue_order(self._tracker.open_runs)
         remaining = self._poller.remaining
         busy = None if remaining is None else min(remaining, 1)
         self._sink.view(
@@ -231,9 +258,10 @@ class ServerWatch:
                 last_activity=self._tracker.last_activity,
                 running=busy,
                 pending=None if remaining is None or busy is None else remaining - busy,
-                open_runs=in_queue_order(self._tracker.open_runs),
+                open_runs=open_runs,
                 failed_runs=tuple(self._failed),
                 stats=self._stats,
+                forecast=forecast(open_runs, self._predictor.predict, at),
             ),
             at,
         )

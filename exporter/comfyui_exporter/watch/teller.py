@@ -7,6 +7,7 @@ from typing import Protocol
 
 from comfyui_exporter.comfyui.client import askable
 from comfyui_exporter.tracker.observations import (
+    Event,
     HistoryEntry,
     HistoryLookup,
     HistoryPage,
@@ -23,6 +24,9 @@ from comfyui_exporter.watch.source import Source
 
 _TAIL = 50
 """Entries looked at for one whose prompt_id cannot be asked for; such ids are too rare to page further."""
+
+
+_MOST_HELD = 2_000
 
 
 class AfterBreak(Protocol):
@@ -76,6 +80,13 @@ class Teller:
 
     def _hold(self, observation: Observation) -> None:
         self._held.append((self._signals.breaks, observation))
+
+    def hear(self, event: Event) -> None:
+        """Tell an event, in its turn; what is heard while too much waits to be told is lost, being only a hint."""
+        if not (self._signals.broke or self._held):
+            self._take(event)
+        elif len(self._held) < _MOST_HELD:
+            self._hold(event)
 
     def _take(self, observation: Observation) -> list[Transition]:
         transitions = self._tracker.apply(observation)
@@ -138,8 +149,11 @@ class Teller:
         if not askable(prompt_id):
             # Then it must be near the end, where the newest that we know of was.
             tail = await self._source.history_page(_TAIL, self._tracker.ground.knows)
+            self._hold(HistoryPage(self._clock(), tail.entries))
             return any(self._tracker.ground.knows(entry.identity) for entry in tail.entries)
         entry = await self._ask_history(prompt_id)
+        if entry is not None:
+            self._hold(HistoryLookup(self._clock(), prompt_id, entry))
         return entry is not None and entry.started_ms == started_ms
 
     async def _ask_history(self, prompt_id: str) -> HistoryEntry | None:

@@ -1,0 +1,1 @@
+"""What readers are told of jobs: updates, and the board that holds the newest of each."""

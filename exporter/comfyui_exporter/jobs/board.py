@@ -1,0 +1,297 @@
+"""The newest of every job, server and batch, for whoever shows or asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from comfyui_exporter.jobs.batches import Batches
+from comfyui_exporter.jobs.describe import Describe
+from comfyui_exporter.jobs.statistics import Statistics
+from comfyui_exporter.jobs.update import BatchUpdate, NodeDetail, ProgressStatus, ProgressUpdate, ServerUpdate
+from comfyui_exporter.tracker.estimate import Forecast
+from comfyui_exporter.tracker.progress import NodeReport
+from comfyui_exporter.tracker.registration import Registration
+from comfyui_exporter.tracker.runs import Run
+from comfyui_exporter.tracker.transitions import (
+    Changed,
+    Ended,
+    Forgotten,
+    NodeTimed,
+    Progressed,
+    Started,
+    Submitted,
+    TimedOut,
+    Transition,
+)
+from comfyui_exporter.tracker.view import ServerView
+
+LOOK_AGAIN = 5.0
+"""Seconds between updates of a job of which nothing but estimate or place changed."""
+
+
+class Reader(Protocol):
+    """Is told what changed; must return at once and raise nothing."""
+
+    def job(self, update: ProgressUpdate) -> None:
+        """How a job is now."""
+        ...
+
+    def removed(self, run_id: str) -> None:
+        """A job left memory."""
+        ...
+
+    def batch(self, update: BatchUpdate) -> None:
+        """How a batch is now."""
+        ...
+
+    def batch_removed(self, batch_id: str) -> None:
+        """The last job of a batch left memory."""
+        ...
+
+    def server(self, update: ServerUpdate) -> None:
+        """How a server is now."""
+        ...
+
+    def server_removed(self, name: str) -> None:
+        """A server is not watched any more."""
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    server: str | None
+    run: Run | None
+    """None while it was registered and not seen."""
+    update: ProgressUpdate
+    told_at: float
+    place: int = 0
+    """Counts up in the order in which jobs were first seen."""
+
+
+class JobBoard:
+    """Turns what watching tells into updates, keeps the newest of each run, and tells readers what differs.
+
+    `wall` turns a point in time of the observations into Unix time; `title` a failure pattern into words.
+    """
+
+    def __init__(
+        self, wall: Callable[[float], float], title: Callable[[str], str], job_labels: Sequence[str] = ()
+    ) -> None:
+        self._wall = wall
+        self._describe = Describe(wall, job_labels)
+        self._readers: list[Reader] = []
+        self._entries: dict[str, _Entry] = {}
+        self._places = 0
+        self._by_prompt: dict[str, dict[str, None]] = {}
+        self._by_job: dict[str, dict[str, None]] = {}
+        self._forecasts: dict[str, Forecast] = {}
+        self._servers: dict[str, ServerUpdate] = {}
+        self._batches = Batches()
+        self.statistics = Statistics(title)
+        self.nodes: Callable[[str, Run], tuple[NodeReport, ...]] = lambda _server, _run: ()
+        """Gives the nodes of a run of a server."""
+
+    def add_reader(self, reader: Reader) -> None:
+        """Tell this one from now on, beginning with what is there."""
+        self._readers.append(reader)
+        for server in self._servers.values():
+            reader.server(server)
+        for entry in self._entries.values():
+            reader.job(entry.update)
+        for batch in self._batches.all():
+            reader.batch(batch)
+
+    def remove_reader(self, reader: Reader) -> None:
+        """Tell this one no more."""
+        self._readers.remove(reader)
+
+    # What is known
+
+    @property
+    def servers(self) -> Iterable[ServerUpdate]:
+        """Every server that is watched."""
+        return self._servers.values()
+
+    @property
+    def jobs(self) -> Iterator[ProgressUpdate]:
+        """Every job in memory, in the order in which they were first seen."""
+        return (entry.update for entry in self._entries.values())
+
+    def page(
+        self, matches: Callable[[ProgressUpdate], bool], limit: int, before: int | None = None
+    ) -> list[tuple[int, ProgressUpdate]]:
+        """Give so many jobs with their places, newest first, of those whose place is lower than `before`."""
+        found: list[tuple[int, ProgressUpdate]] = []
+        for entry in reversed(self._entries.values()):
+            if len(found) == limit:
+                break
+            if (before is None or entry.place < before) and matches(entry.update):
+                found.append((entry.place, entry.update))
+        return found
+
+    def batch(self, batch_id: str) -> BatchUpdate | None:
+        """Give a batch; None if none of its jobs is in memory."""
+        return self._batches.get(batch_id)
+
+    def find(self, *, job_id: int | str | None = None, prompt_id: str | None = None) -> ProgressUpdate | None:
+        """Give the newest run of a job; None if there is none."""
+        run_id = self._newest(job_id, prompt_id)
+        return None if run_id is None else self._entries[run_id].update
+
+    def find_nodes(self, update: ProgressUpdate) -> tuple[NodeDetail, ...]:
+        """Give the nodes of a job as far as they are known."""
+        entry = self._entries.get(update.run_id)
+        if entry is None or entry.run is None or entry.server is None:
+            return ()
+        return tuple(
+            NodeDetail(node.node_id, node.node_type, node.state, node.value, node.max, node.seconds)
+            for node in self.nodes(entry.server, entry.run)
+        )
+
+    def _newest(self, job_id: int | str | None, prompt_id: str | None) -> str | None:
+        found = self._by_job.get(str(job_id)) if job_id is not None else self._by_prompt.get(prompt_id or "")
+        run_ids = [run_id for run_id in found or () if self._matches(run_id, prompt_id)]
+        return run_ids[-1] if run_ids else None
+
+    def _matches(self, run_id: str, prompt_id: str | None) -> bool:
+        return prompt_id is None or self._entries[run_id].update.comfyui_prompt_id == prompt_id
+
+    # What watching tells
+
+    def transitions(self, server: str, changes: Iterable[Transition]) -> None:
+        """Take in what happened."""
+        for change in changes:
+            match change:
+                case Submitted() | Started() | Changed() | Progressed() | TimedOut() | Ended():
+                    if isinstance(change, Ended):
+                        self.statistics.ended(change.run)
+                    if change.run.detailed:
+                        self._put_run(server, change.run, change.at)
+                case Forgotten():
+                    self._remove(change.run.run_id)
+                case NodeTimed():
+                    self.statistics.timed(change.timed)
+                case _:
+                    pass
+
+    def view(self, server: str, view: ServerView, at: float) -> None:
+        """Take in how a server is now; jobs of which only the estimate changed are told now and then."""
+        self._forecasts[server] = view.forecast
+        drain = view.forecast.drain_seconds
+        update = ServerUpdate(
+            server, view.up, view.running, view.pending, None if drain is None or view.up is False else round(drain, 1)
+        )
+        if update != self._servers.get(server):
+            self._servers[server] = update
+            for reader in self._readers:
+                reader.server(update)
+        for run in view.open_runs:
+            entry = self._entries.get(run.run_id)
+            if entry is not None and (at - entry.told_at >= LOOK_AGAIN or _lacks(entry.update, run, view.forecast)):
+                self._put_run(server, run, at)
+        for batch in self._batches.due(at):
+            self._tell_batch(batch)
+
+    def busy(self, server: str, seconds: float) -> None:
+        """Nothing to do."""
+
+    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
+        """Nothing to do."""
+
+    def event(self, server: str, kind: str, received_bytes: int) -> None:
+        """Nothing to do."""
+
+    def remove_server(self, server: str) -> None:
+        """A server is not watched any more: its jobs go."""
+        for run_id in [run_id for run_id, entry in self._entries.items() if entry.server == server]:
+            self._remove(run_id)
+        self._forecasts.pop(server, None)
+        if self._servers.pop(server, None) is not None:
+            for reader in self._readers:
+                reader.server_removed(server)
+
+    # Registered jobs
+
+    def registered(self, registration: Registration, at: float, status: ProgressStatus) -> None:
+        """Show a job that no server has shown yet."""
+        now = datetime.fromtimestamp(self._wall(at), UTC)
+        message = "no server has shown this job since it was registered" if status is ProgressStatus.TIMEOUT else None
+        update = ProgressUpdate(
+            registration.job_id,
+            registration.prompt_id,
+            status,
+            error_message=message,
+            server=registration.server,
+            run_id=registration.run_id,
+            job_type=registration.job_type or "unknown",
+            batch_id=registration.batch_id,
+            updated_at=now,
+        )
+        self._put(_Entry(registration.server, None, update, at), at)
+
+    def unregistered(self, registration: Registration) -> None:
+        """Forget a registered job that never came."""
+        entry = self._entries.get(registration.run_id)
+        if entry is not None and entry.run is None:
+            self._remove(registration.run_id)
+
+    # Keeping
+
+    def _put_run(self, server: str, run: Run, at: float) -> None:
+        update = self._describe(server, run, self._forecasts.get(server) or Forecast(), at)
+        before = self._entries.get(run.run_id)
+        if before is not None and replace(update, updated_at=before.update.updated_at) == before.update:
+            before.run, before.told_at = run, at
+            return
+        self._put(_Entry(server, run, update, at), at)
+
+    def _put(self, entry: _Entry, at: float) -> None:
+        update = entry.update
+        before = self._entries.get(update.run_id)
+        if before is not None and before.update.job_id != update.job_id:
+            self._unindex(self._by_job, before.update.job_id, update.run_id)
+        if before is None:
+            self._places += 1
+        entry.place = self._places if before is None else before.place
+        self._entries[update.run_id] = entry
+        self._by_prompt.setdefault(update.comfyui_prompt_id, {})[update.run_id] = None
+        if update.job_id is not None:
+            self._by_job.setdefault(str(update.job_id), {})[update.run_id] = None
+        for reader in self._readers:
+            reader.job(update)
+        for batch in self._batches.put(None if before is None else before.update, update, at):
+            self._tell_batch(batch)
+
+    def _remove(self, run_id: str) -> None:
+        entry = self._entries.pop(run_id, None)
+        if entry is None:
+            return
+        self._unindex(self._by_prompt, entry.update.comfyui_prompt_id, run_id)
+        self._unindex(self._by_job, entry.update.job_id, run_id)
+        for reader in self._readers:
+            reader.removed(run_id)
+        if (gone := self._batches.remove(entry.update)) is not None:
+            for reader in self._readers:
+                reader.batch_removed(gone)
+
+    @staticmethod
+    def _unindex(index: dict[str, dict[str, None]], key: int | str | None, run_id: str) -> None:
+        if key is None or (run_ids := index.get(str(key))) is None:
+            return
+        run_ids.pop(run_id, None)
+        if not run_ids:
+            del index[str(key)]
+
+    def _tell_batch(self, batch: BatchUpdate) -> None:
+        for reader in self._readers:
+            reader.batch(batch)
+
+
+def _lacks(update: ProgressUpdate, run: Run, forecast: Forecast) -> bool:
+    """Whether an update was told before its place or its estimate was known."""
+    return (update.queue_position is None and run.run_id in forecast.positions) or (
+        update.estimated_completion is None and run.run_id in forecast.ends
+    )
