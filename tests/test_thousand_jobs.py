@@ -277,7 +277,7 @@ async def test_every_job_is_counted_once_and_as_what_it_was(monkeypatch, profile
         assert {run.truth for run in ledger.runs} == {"completed", "failed", "interrupted", "cancelled", "lost"}
 
 
-async def test_a_listener_that_is_cut_a_hundred_times_in_a_thousand_jobs_misses_nothing_and_doubles_nothing(monkeypatch):
+async def test_a_listener_cut_a_hundred_times_in_a_thousand_jobs_misses_and_doubles_nothing(monkeypatch):
     seed = int(os.environ.get("THOUSAND_JOBS_SEED", "1"))
     async with watched(monkeypatch, "0.3.64", seed, before=0) as world:
         world.users.history_may_vanish = False

@@ -13,6 +13,9 @@ from comfyui_exporter.config.settings import Settings
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
 from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.push_service import PushService, hosts_of
+from comfyui_exporter.web.api import Api
+from comfyui_exporter.web.guard import WriteGuard
 from comfyui_exporter.web.server import WebServer, build_app
 
 log = logging.getLogger("comfyui_exporter")
@@ -39,21 +42,33 @@ async def _run(settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: reloading comes in a later version"))
     monitor = Monitor(settings.config, self_sources=[ProcessMetrics().render])
     _tell_of_itself(monitor)
-    server = WebServer(build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready))
+    push = PushService(monitor, settings.config.push, settings.external_url)
+    app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready)
+    guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
+    Api(monitor.board, monitor.register, push.token_for, push.access, guard).add_to(app)
+    app.router.add_get("/ws", push.handler.__call__)
+    server, push_server = WebServer(app), WebServer(push.app)
+    push_addresses = [] if settings.push_listen_address is None else [settings.push_listen_address]
     try:
-        for host, port in settings.web_listen_addresses:
-            try:
-                _, bound = await server.listen(host, port)
-            except OSError as error:
-                log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
-                return FAILED
-            log.info("listening", extra={"address": f"{host}:{bound}", "telemetry_path": settings.telemetry_path})
+        for name, which, addresses in (
+            ("metrics and API", server, settings.web_listen_addresses),
+            ("push", push_server, push_addresses),
+        ):
+            for host, port in addresses:
+                try:
+                    _, bound = await which.listen(host, port)
+                except OSError as error:
+                    log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
+                    return FAILED
+                log.info("listening", extra={"address": f"{host}:{bound}", "service": name})
         monitor.start()
         log.info("watching", extra={"servers": ", ".join(monitor.servers)})
         await stop.wait()
         log.info("stopping")
     finally:
         await monitor.stop()
+        await push.close()
+        await push_server.close()
         await server.close()
     return FINE
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 from comfyui_exporter.access import access_of
@@ -13,16 +14,24 @@ from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
+from comfyui_exporter.eta.predictor import RecentDurations
 from comfyui_exporter.failures import FailureClassifier, FailurePattern
+from comfyui_exporter.jobs.board import JobBoard
+from comfyui_exporter.jobs.registrations import Registrations
+from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.labels import Limits
 from comfyui_exporter.metrics.sink import MetricSink
 from comfyui_exporter.metrics.store import MetricStore, SelfSource
+from comfyui_exporter.tracker.progress import NodeReport
+from comfyui_exporter.tracker.registration import Registration
+from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.tracker import Timing, Tracker
 from comfyui_exporter.tracker.transitions import Transition
 from comfyui_exporter.tracker.view import ServerView
 from comfyui_exporter.watch.clock import Clock
 from comfyui_exporter.watch.server_watch import ServerWatch, Sink
+from comfyui_exporter.watch.source import Connector
 
 log = logging.getLogger("comfyui_exporter.monitor")
 
@@ -63,8 +72,37 @@ class Fanout:
                 self._failed(name)
 
 
+class _RegistrationTimeouts:
+    """Tells of registered jobs that no server shows."""
+
+    def __init__(self, registrations: Registrations, board: JobBoard) -> None:
+        self._registrations = registrations
+        self._board = board
+
+    def transitions(self, server: str, changes: list[Transition]) -> None:
+        """Nothing to do."""
+
+    def view(self, server: str, view: ServerView, at: float) -> None:
+        """Count the time in which all servers answer."""
+        for registration in self._registrations.seen(server, up=view.up is True, at=at):
+            log.warning("no server has shown the registered job", extra={"prompt_id": registration.prompt_id})
+            self._board.registered(registration, at, ProgressStatus.TIMEOUT)
+
+    def busy(self, server: str, seconds: float) -> None:
+        """Nothing to do."""
+
+    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
+        """Nothing to do."""
+
+    def event(self, server: str, kind: str, received_bytes: int) -> None:
+        """Nothing to do."""
+
+
 class Monitor:
-    """Watches every server of a configuration from `start` to `stop`."""
+    """Watches every server of a configuration from `start` to `stop`.
+
+    `connectors` are used for the servers of these names, and are left open.
+    """
 
     def __init__(
         self,
@@ -73,7 +111,9 @@ class Monitor:
         clock: Clock | None = None,
         rng: Random | None = None,
         self_sources: Sequence[SelfSource] = (),
+        connectors: Mapping[str, Connector] | None = None,
     ) -> None:
+        self._connectors = connectors or {}
         self._config = config
         self._clock = clock or Clock()
         self._rng = rng or Random()  # noqa: S311  jitter and client ids, no secrets
@@ -97,10 +137,19 @@ class Monitor:
             job_series=limits.job_series,
             failed_series=limits.failed_series,
         )
-        self._sink = Fanout([("metrics", self._metric_sink)], self._sink_failed)
+        self.board = JobBoard(self._clock.wall, self._classifier.title, config.job_labels)
+        self.board.nodes = self._nodes_of
+        self._registrations = Registrations(config.registration_timeout)
+        sinks: list[tuple[str, Sink]] = [
+            ("metrics", self._metric_sink),
+            ("board", self.board),
+            ("registrations", _RegistrationTimeouts(self._registrations, self.board)),
+        ]
+        self._sink = Fanout(sinks, self._sink_failed)
+        for name, _ in sinks:
+            self.metrics.touch(families.SINK_ERRORS, None, (name,))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watches: dict[str, ServerWatch] = {}
-        self.metrics.touch(families.SINK_ERRORS, None, ("metrics",))
 
     @property
     def servers(self) -> Iterable[str]:
@@ -116,6 +165,7 @@ class Monitor:
         """Begin to watch; needs a running loop."""
         for server in self._config.servers:
             self._metric_sink.add_server(server.name)
+            self.board.add_server(server.name)
             watch = self._watch_of(server)
             self._watches[server.name] = watch
             self._tasks[server.name] = asyncio.create_task(watch.run(), name=f"watch {server.name}")
@@ -130,9 +180,40 @@ class Monitor:
                 log.error("a watch ended with an error", exc_info=result)
         self._tasks.clear()
 
+    def register(
+        self,
+        *,
+        job_id: int | str,
+        prompt_id: str,
+        job_type: str | None = None,
+        batch_id: str | None = None,
+        server: str | None = None,
+    ) -> Registration:
+        """Tell which job of an application a prompt is.
+
+        It goes to the newest open run of the prompt_id, else to one that ended lately unregistered, else to the next.
+        """
+        registration = Registration(uuid.uuid4().hex, prompt_id, job_id, job_type, batch_id, server)
+        watches = [watch for name, watch in self._watches.items() if server in {None, name}]
+        watches.sort(key=lambda watch: -watch.newest_open(prompt_id))
+        if any(watch.attach(registration) for watch in watches):
+            return registration
+        before = self._registrations.waiting_for(prompt_id)
+        if before is not None and str(before.job_id) == str(job_id):
+            registration = replace(registration, run_id=before.run_id)
+        for gone in self._registrations.add(registration):
+            if gone.run_id != registration.run_id:
+                self.board.unregistered(gone)
+        self.board.registered(registration, self._clock.now(), ProgressStatus.INITIALIZING)
+        return registration
+
+    def _nodes_of(self, server: str, run: Run) -> tuple[NodeReport, ...]:
+        watch = self._watches.get(server)
+        return () if watch is None else watch.nodes_of(run)
+
     def _watch_of(self, server: ServerConfig) -> ServerWatch:
         config = self._config
-        client = ComfyUIClient(
+        client = self._connectors.get(server.name) or ComfyUIClient(
             server.url,
             access_of(server),
             request_timeout=config.request_timeout,
@@ -146,15 +227,25 @@ class Monitor:
             job_timeout=server.job_timeout,
             stall_timeout=server.stall_timeout,
         )
+        predictor = RecentDurations()
+        tracker = Tracker(
+            lambda: uuid.uuid4().hex,
+            self._classifier.classify,
+            timing,
+            predictor.predict,
+            lambda prompt_id: self._registrations.claim(server.name, prompt_id),
+        )
         return ServerWatch(
             server.name,
             client,
-            Tracker(lambda: uuid.uuid4().hex, self._classifier.classify, timing),
+            tracker,
             self._sink,
             self._clock.now,
             self._rng,
             poll_interval=config.poll_interval,
             client_id=server.client_id or "",
+            predictor=predictor,
+            close_client=server.name not in self._connectors,
         )
 
     def _sink_failed(self, name: str) -> None:

@@ -77,12 +77,16 @@ def test_no_recorded_history_entry_contradicts_its_own_status(scenario):
 def test_every_recorded_frame_is_read():
     statuses = 0
     for frame in frames():
-        event = read_frame(json.dumps(frame))
-        if frame["type"] == "status":
+        kind, event = read_frame(json.dumps(frame))
+        assert kind == frame["type"]
+        if kind == "status":
             statuses += 1
             assert event == StatusEvent(frame["data"]["status"]["exec_info"]["queue_remaining"])
         else:
-            assert event == OtherEvent(frame["type"])
+            # `executing` without prompt_id greets a socket of the submitter's id, and a blocked node's error is no end.
+            unread = kind == "feature_flags" or "prompt_id" not in frame["data"] or "timestamp" not in frame["data"]
+            assert not isinstance(event, StatusEvent)
+            assert unread or not isinstance(event, OtherEvent)
     assert statuses > 100
 
 

@@ -56,6 +56,7 @@ def test_extra_data_without_tags_is_nothing_given(extra):
 def test_a_tag_is_a_short_string_or_a_number(given, taken):
     assert read({"batch_id": given}) == Details(batch_id=taken)
     assert read({"job_type": given}).job_type == (taken or "unknown")
+    assert read({"project": given}, labels=["project"]).labels == (taken or "",)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,6 @@ def test_a_tag_is_a_short_string_or_a_number(given, taken):
 def test_a_job_id_stays_the_number_or_the_text_that_it_was_given_as(given, taken):
     job_id = read({"job_id": given}).job_id
     assert (job_id, type(job_id)) == (taken, type(taken))
-    assert read({"project": given}, labels=["project"]).labels == (taken or "",)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,5 @@ def test_a_widgets_value_that_is_long_is_no_link():
 
 
 def test_a_link_with_spaces_around_it_is_a_link():
-    assert set(GraphReader().read(raw(b'{"1": {"inputs": {"a":   [ "2" , 0 ] }}, "2": {}}'), raw(b' [ "1" ] ')).nodes) == {"1", "2"}
+    graph = raw(b'{"1": {"inputs": {"a":   [ "2" , 0 ] }}, "2": {}}')
+    assert set(GraphReader().read(graph, raw(b' [ "1" ] ')).nodes) == {"1", "2"}

@@ -200,9 +200,7 @@ def test_what_does_not_act_yet_is_told(tmp_path):
         'servers "a" and "b" have the same url, so each of its jobs is counted for both',
         "server_files is set, but this version does not act on it yet",
         "shard is set, but this version does not act on it yet",
-        "registration_timeout is set, but this version does not act on it yet",
         "store.retention is set, but this version does not act on it yet",
-        "push.queue_size is set, but this version does not act on it yet",
         "webhooks is set, but this version does not act on it yet",
         "--state.dir is set, but this version does not act on it yet",
     )

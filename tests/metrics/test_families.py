@@ -58,6 +58,8 @@ comfyui_exporter_events_total counter type
 -comfyui_exporter_push_clients gauge
 -comfyui_exporter_push_messages_total counter
 -comfyui_exporter_push_dropped_total counter
+-comfyui_exporter_relay_upstream_connected gauge
+-comfyui_exporter_relay_upstream_reconnects_total counter
 -comfyui_exporter_webhooks_total counter result
 -comfyui_exporter_store_errors_total counter
 -comfyui_exporter_store_buffered_jobs gauge

@@ -127,3 +127,12 @@ def test_what_was_read_to_tell_a_restart_counts_although_the_server_dies_right_a
     world.comfy.restart()
     world.settle()
     assert [run.state for run in world.ended()] == [State.COMPLETED, State.COMPLETED, State.LOST]
+
+
+def test_a_reused_id_that_ended_before_the_first_look_is_not_counted_for_being_heard() -> None:
+    world = World()
+    world.open_socket()
+    for body in ({"prompt_id": TWICE}, {}, {"prompt_id": TWICE, "front": True}):
+        run_one(world, **body)
+    world.settle()
+    assert world.ended() == []

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from comfyui_exporter import __version__
+from comfyui_exporter.cli.relay import relay
 from comfyui_exporter.cli.simulate import simulate
 from comfyui_exporter.config import later
 from comfyui_exporter.config.flags import FLAGS, Flag
@@ -138,6 +139,7 @@ def check_config(file: str, *, probe: bool) -> NoReturn:
 
 
 cli.add_command(simulate)
+cli.add_command(relay)
 
 
 def main() -> None:

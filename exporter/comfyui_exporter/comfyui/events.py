@@ -56,7 +56,6 @@ EVENT_TYPES = frozenset(
 )
 """The types that ComfyUI itself sends; extensions send others."""
 
-_ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 _BLOCKED = "ExecutionBlocked"
 """A blocked node sends an error although its job goes on (recordings `receivers_blocked_*`)."""
 
@@ -133,22 +132,36 @@ def _execution_event(kind: str, raw: msgspec.Raw, at: float) -> ExecutionEvent |
     if data.prompt_id is None:
         return None
     prompt_id = prompt_id_of(data.prompt_id)
-    if kind == "execution_start":
-        return ExecutionBegan(at, prompt_id)
-    if kind == "execution_cached":
-        return NodesCached(at, prompt_id, tuple(_node_ids(data.nodes)))
-    if kind in _ENDS:
-        return None if data.exception_type == _BLOCKED else ExecutionOver(at, prompt_id)
-    if kind == "progress_state":
-        return NodesHeard(at, prompt_id, tuple(_node_states(decode(_states, data.nodes))), whole=True)
+    event: ExecutionEvent | None = None
+    match kind:
+        case "execution_start":
+            event = ExecutionBegan(at, prompt_id)
+        case "execution_cached":
+            event = NodesCached(at, prompt_id, tuple(_node_ids(data.nodes)))
+        case "execution_success" | "execution_interrupted":
+            event = ExecutionOver(at, prompt_id)
+        case "execution_error" if data.exception_type != _BLOCKED:
+            event = ExecutionOver(at, prompt_id)
+        case "progress_state":
+            event = NodesHeard(at, prompt_id, tuple(_node_states(decode(_states, data.nodes))), whole=True)
+        case "executing" if data.node is None:
+            event = ExecutionOver(at, prompt_id)
+        case "progress" | "executing" | "executed":
+            node = _node_heard(kind, data)
+            event = None if node is None else NodesHeard(at, prompt_id, (node,))
+        case _:
+            pass
+    return event
+
+
+def _node_heard(kind: str, data: _ExecutionData) -> NodeHeard | None:
     node_id = tag(data.node, MAX_NODE_ID)
+    if not node_id:
+        return None
     if kind == "progress":
         value, most = _steps(data.value, data.max)
-        return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.RUNNING, value, most),)) if node_id else None
-    if kind == "executed":
-        return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.FINISHED),)) if node_id else None
-    # `executing`: with `node: null` the prompt is over.
-    return NodesHeard(at, prompt_id, (NodeHeard(node_id, NodeState.RUNNING),)) if node_id else ExecutionOver(at, prompt_id)
+        return NodeHeard(node_id, NodeState.RUNNING, value, most)
+    return NodeHeard(node_id, NodeState.FINISHED if kind == "executed" else NodeState.RUNNING)
 
 
 def _node_ids(raw: msgspec.Raw) -> Iterator[str]:

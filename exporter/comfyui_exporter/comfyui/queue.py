@@ -164,6 +164,8 @@ def read_job_details(body: bytes, submissions: SubmissionReader) -> Details | No
 
     """
     workflow = decode(_job_detail, body).workflow
-    return None if workflow is None else submissions.read(
-        workflow.extra_data, workflow.prompt, workflow.outputs_to_execute
+    return (
+        None
+        if workflow is None
+        else submissions.read(workflow.extra_data, workflow.prompt, workflow.outputs_to_execute)
     )

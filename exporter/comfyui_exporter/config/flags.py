@@ -26,11 +26,13 @@ class Flag:
     """May be given several times; its variable takes several values between commas or spaces."""
     key: str = ""
     """The key of the file that it overrides, if there is one."""
+    prefix: str = ENVIRONMENT_PREFIX
+    """Of its variable."""
 
     @property
     def variable(self) -> str:
         """The environment variable that does the same."""
-        return ENVIRONMENT_PREFIX + self.name.upper().replace(".", "_").replace("-", "_")
+        return self.prefix + self.name.upper().replace(".", "_").replace("-", "_")
 
     @property
     def parameter(self) -> str:

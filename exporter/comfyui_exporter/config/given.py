@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from comfyui_exporter.config.describe import quoted
 from comfyui_exporter.config.errors import Problem
 from comfyui_exporter.config.flags import BY_NAME, COMFYUI_URL, ENVIRONMENT_PREFIX, FLAGS
+from comfyui_exporter.config.relay_flags import RELAY_PREFIX
 
 _KUBERNETES = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)")
 """What Kubernetes puts into every container when a Service is called comfyui-exporter."""
@@ -80,7 +81,7 @@ class GivenFlags:
         told = []
         for name in sorted(self.environ):
             rest = name.removeprefix(ENVIRONMENT_PREFIX)
-            if name in known or rest == name or _KUBERNETES.fullmatch(rest):
+            if name in known or rest == name or name.startswith(RELAY_PREFIX) or _KUBERNETES.fullmatch(rest):
                 continue
             close = difflib.get_close_matches(name, known, 1)
             told.append(f"unknown variable {quoted(name)}" + (f"; did you mean {close[0]}?" if close else ""))

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from comfyui_exporter.config.model import Config
 
 KEYS = (
-    "server_files", "shard", "registration_timeout", "store.retention", "push", "webhooks", "buckets.node_duration",
-    "buckets.step_duration", "buckets.estimate",
+    "server_files", "shard", "store.retention", "webhooks",
 )  # fmt: skip
-FLAGS = ("push.listen-address", "shard", "state.dir", "web.external-url", "web.trusted-networks")
+FLAGS = ("shard", "state.dir")
 """Without those that are keys of the file under another name."""
 
 

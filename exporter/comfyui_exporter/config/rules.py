@@ -9,9 +9,10 @@ import ipaddress
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from comfyui_exporter.config.describe import LONGEST_SHOWN, found, listed, quoted
@@ -33,6 +34,9 @@ RESERVED_PATTERNS = ("other", "unknown")
 """What exported failures are called past the limit of label values, and those that no pattern matches."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_FORMATS = ("logfmt", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +248,32 @@ def origin(text: str) -> str:
         message = f"{quoted(text)} is more than an origin; did you mean {'/'.join(url.split('/')[:3])}?"
         raise ValueError(message)
     return url
+
+
+def readable_file(text: str) -> Path:
+    """The path of a file that can be read."""
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        message = f"{quoted(text)} cannot be read: {error.strerror or error}"
+        raise ValueError(message) from None
+
+
+def log_level(text: str) -> str:
+    """How much is logged; `warning` is `warn`."""
+    level = text.lower()
+    return _one_of(LOG_LEVELS, "warn" if level == "warning" else level)
+
+
+def log_format(text: str) -> str:
+    """How log lines look."""
+    return _one_of(LOG_FORMATS, text.lower())
+
+
+def _one_of(allowed: Sequence[str], text: str) -> str:
+    if text not in allowed:
+        message = f"found {quoted(text)}; allowed: {listed(allowed)}"
+        raise ValueError(message)
+    return text

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from comfyui_exporter.config import addresses
+from comfyui_exporter.config import addresses, rules
 from comfyui_exporter.config.addresses import Address, Network
-from comfyui_exporter.config.describe import listed, quoted
+from comfyui_exporter.config.describe import quoted
 from comfyui_exporter.config.document import Document
 from comfyui_exporter.config.errors import ConfigError, Problem
 from comfyui_exporter.config.given import Given, GivenFlags
@@ -21,8 +21,6 @@ from comfyui_exporter.config.servers import NAME, ServerConfig
 
 T = TypeVar("T")
 
-LOG_LEVELS = ("debug", "info", "warn", "error")
-LOG_FORMATS = ("logfmt", "json")
 FALLBACK_STATE_DIR = Path("/var/lib/comfyui-exporter")
 """For users without a home, as in containers."""
 
@@ -48,9 +46,9 @@ class Settings:
     """Not yet created."""
     shard: Shard
     log_level: str
-    """One of `LOG_LEVELS`."""
+    """One of `rules.LOG_LEVELS`."""
     log_format: str
-    """One of `LOG_FORMATS`."""
+    """One of `rules.LOG_FORMATS`."""
     warnings: tuple[str, ...]
     """Sentences for the log: what is set without effect, or looks like a mistake."""
     given: GivenFlags
@@ -87,9 +85,9 @@ def resolve(given: GivenFlags) -> Settings:
     external_url = _one(given.last("web.external-url"), http_url, problems)
     networks = tuple(_each(given.values("web.trusted-networks"), addresses.network, problems))
     path = _one(given.last("web.telemetry-path"), addresses.telemetry_path, problems)
-    web_config_file = _one(given.last("web.config.file"), _readable, problems)
-    level = _one(given.last("log.level"), _log_level, problems)
-    log_format = _one(given.last("log.format"), _log_format, problems)
+    web_config_file = _one(given.last("web.config.file"), rules.readable_file, problems)
+    level = _one(given.last("log.level"), rules.log_level, problems)
+    log_format = _one(given.last("log.format"), rules.log_format, problems)
     problems += _shared_addresses(given)
     if problems or loaded is None:
         raise ConfigError(problems)
@@ -190,32 +188,6 @@ def _state_dir(given: GivenFlags) -> Path:
         return Path(systemd)
     home = given.environ.get("HOME", "")
     return Path(home, ".local/state/comfyui-exporter") if home else FALLBACK_STATE_DIR
-
-
-def _readable(text: str) -> Path:
-    path = Path(text)
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        message = f"{quoted(text)} cannot be read: {error.strerror or error}"
-        raise ValueError(message) from None
-
-
-def _log_level(text: str) -> str:
-    level = text.lower()
-    return _one_of(LOG_LEVELS, "warn" if level == "warning" else level)
-
-
-def _log_format(text: str) -> str:
-    return _one_of(LOG_FORMATS, text.lower())
-
-
-def _one_of(allowed: Sequence[str], text: str) -> str:
-    if text not in allowed:
-        message = f"found {quoted(text)}; allowed: {listed(allowed)}"
-        raise ValueError(message)
-    return text
 
 
 def _each(values: Sequence[Given], rule: Callable[[str], T], problems: list[Problem]) -> Iterator[T]:

@@ -26,9 +26,7 @@ class Batches:
         self._batches: dict[str, _Batch] = {}
 
     def put(self, before: ProgressUpdate | None, update: ProgressUpdate, at: float) -> Iterator[BatchUpdate]:
-        """Take in a job, and give the batch if that must be told at once."""
-        if before is not None and before.batch_id != update.batch_id:
-            self.remove(before)
+        """Take in a job, which was `remove`d if it leaves another batch, and give the batch if it must be told at once."""
         if update.batch_id is None:
             return
         batch = self._batches.setdefault(update.batch_id, _Batch())
@@ -54,6 +52,7 @@ class Batches:
         if batch is None or update.batch_id is None:
             return None
         batch.jobs.pop(update.run_id, None)
+        batch.changed = True
         if batch.jobs:
             return None
         del self._batches[update.batch_id]

@@ -204,6 +204,13 @@ class JobBoard:
     def event(self, server: str, kind: str, received_bytes: int) -> None:
         """Nothing to do."""
 
+    def add_server(self, server: str) -> None:
+        """A server is watched from now on; nothing is known of it yet."""
+        if server not in self._servers:
+            update = self._servers[server] = ServerUpdate(server, None, None, None, None)
+            for reader in self._readers:
+                reader.server(update)
+
     def remove_server(self, server: str) -> None:
         """A server is not watched any more: its jobs go."""
         for run_id in [run_id for run_id, entry in self._entries.items() if entry.server == server]:
@@ -262,6 +269,8 @@ class JobBoard:
             self._by_job.setdefault(str(update.job_id), {})[update.run_id] = None
         for reader in self._readers:
             reader.job(update)
+        if before is not None and before.update.batch_id != update.batch_id:
+            self._leave_batch(before.update)
         for batch in self._batches.put(None if before is None else before.update, update, at):
             self._tell_batch(batch)
 
@@ -273,7 +282,10 @@ class JobBoard:
         self._unindex(self._by_job, entry.update.job_id, run_id)
         for reader in self._readers:
             reader.removed(run_id)
-        if (gone := self._batches.remove(entry.update)) is not None:
+        self._leave_batch(entry.update)
+
+    def _leave_batch(self, update: ProgressUpdate) -> None:
+        if (gone := self._batches.remove(update)) is not None:
             for reader in self._readers:
                 reader.batch_removed(gone)
 

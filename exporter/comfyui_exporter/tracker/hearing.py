@@ -20,6 +20,8 @@ class Hearing:
     def __init__(self) -> None:
         self.costs = NodeCosts()
         self._progress: OrderedDict[str, RunProgress] = OrderedDict()
+        self._earlier: dict[str, RunProgress] = {}
+        """Of prompts that execute again before the end of the run before was read; one each."""
         self._heard_at: dict[str, float] = {}
         """When events of the prompt were last heard, since events were last missed."""
         self._named: OrderedDict[str, None] = OrderedDict()
@@ -41,11 +43,16 @@ class Hearing:
         anew = isinstance(event, ExecutionBegan) or (
             isinstance(event, NodesHeard) and progress is not None and progress.restarts_with(event)
         )
+        if progress is not None and anew:
+            # The end of the run before is not read yet; what was heard of it stays its own.
+            self._earlier[event.prompt_id] = progress
         if progress is None or anew:
             progress = RunProgress(None, self.costs, since_start=self._covered or isinstance(event, ExecutionBegan))
             self._progress[event.prompt_id] = progress
             if len(self._progress) > _PROMPTS_KEPT:
-                self.forget(next(iter(self._progress)))
+                oldest = next(iter(self._progress))
+                self._earlier.pop(oldest, None)
+                self.forget(oldest)
         self._covered = True
         self._heard_at[event.prompt_id] = event.at
         if isinstance(event, NodesCached):
@@ -64,6 +71,9 @@ class Hearing:
 
     def forget(self, prompt_id: str) -> RunProgress | None:
         """Its run is over: what comes next of this prompt_id is another run."""
+        earlier = self._earlier.pop(prompt_id, None)
+        if earlier is not None:
+            return earlier
         self._heard_at.pop(prompt_id, None)
         return self._progress.pop(prompt_id, None)
 

@@ -50,6 +50,9 @@ class Progress:
     """Steps that this node has."""
 
 
+NO_PROGRESS = Progress()
+
+
 @dataclass(frozen=True, slots=True)
 class NodeReport:
     """One node of a run, for whoever asks for all of them."""
@@ -231,11 +234,14 @@ class RunProgress:
         if self._graph is None or node_id not in self._graph.nodes:
             return
         waiting = [node_id] if include else list(self._graph.nodes[node_id].sources)
+        seen = set[str]()
         while waiting:
+            # What is done already need not have its own sources marked: it may have come from the cache.
             source = waiting.pop()
-            if source not in self._done and source in self._graph.nodes:
-                self._done.add(source)
+            if source not in seen and source in self._graph.nodes:
+                seen.add(source)
                 waiting.extend(self._graph.nodes[source].sources)
+        self._done |= seen
 
     def _choose_current(self, event: NodesHeard) -> None:
         for heard in event.nodes:

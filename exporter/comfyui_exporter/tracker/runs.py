@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from comfyui_exporter.tracker.observations import Details, Failure, HistoryEntry
-from comfyui_exporter.tracker.progress import Progress
+from comfyui_exporter.tracker.progress import NO_PROGRESS, Progress
 from comfyui_exporter.tracker.registration import Registration
 
 
@@ -56,7 +56,7 @@ class Run:
     """Whether `started_at` is about when it started, so that a wait may be measured with it."""
     heard_at: float | None = None
     """When an event first named it as executing: events are hints, and a read may still show it waiting."""
-    progress: Progress = Progress()
+    progress: Progress = NO_PROGRESS
     predicted: float | None = None
     """Seconds that it was expected to take when it started; None where nothing like it was known."""
     registration: Registration | None = None

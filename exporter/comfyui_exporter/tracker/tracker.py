@@ -169,7 +169,7 @@ class Tracker:
         """Start from the newest history entry of the very first look: nothing up to it is counted."""
         self.ground.begin(mark)
 
-    def apply(self, observation: Observation) -> list[Transition]:
+    def apply(self, observation: Observation) -> list[Transition]:  # noqa: PLR0911  one line for each kind
         """Take in one observation and say what it changed."""
         match observation:
             case QueueRead():
@@ -523,13 +523,12 @@ class Tracker:
         if self.hearing.heard_at(run.prompt_id) is not None:
             self._show_progress(at, run, changes, stalled=run.stalled)
             run = self._open[run.run_id]
+        elif expected is None:
+            patience *= DEAF_STALL_FACTOR
         else:
-            if expected is None:
-                patience *= DEAF_STALL_FACTOR
-            else:
-                patience = max(patience, DEAF_STALL_ESTIMATES * expected.high)
-                if run.progress.estimated:
-                    run = self._guess_progress(at, run, (at - started) / expected.median, changes)
+            patience = max(patience, DEAF_STALL_ESTIMATES * expected.high)
+            if run.progress.estimated:
+                run = self._guess_progress(at, run, (at - started) / expected.median, changes)
         if not run.stalled and at - max(started, self.last_activity or 0.0) > patience:
             self._change(at, replace(run, stalled=True), changes)
 
@@ -551,7 +550,8 @@ class Tracker:
         run = max(runs, key=lambda run: run.first_seen, default=None)
         if run is not None:
             changes: list[Transition] = []
-            self._change(at, replace(run, details=registration.applied_to(run.details), registration=registration), changes)
+            details = registration.applied_to(run.details)
+            self._change(at, replace(run, details=details, registration=registration), changes)
             return changes
         for place in reversed(range(len(self._finished))):
             ended = self._finished[place]

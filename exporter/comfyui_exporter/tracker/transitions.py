@@ -79,6 +79,4 @@ class ServerRestarted:
     at: float
 
 
-Transition = (
-    Submitted | Started | Changed | Progressed | NodeTimed | TimedOut | Ended | Forgotten | ServerRestarted
-)
+Transition = Submitted | Started | Changed | Progressed | NodeTimed | TimedOut | Ended | Forgotten | ServerRestarted

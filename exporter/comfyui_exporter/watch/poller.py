@@ -91,6 +91,8 @@ class Poller:
 
     def hear(self, event: Event) -> None:
         """Take in what the event stream tells of an executing job, at once."""
+        if not self.looked:
+            self._signals.settle_break()  # no run is known that a restart could put in doubt
         self._teller.hear(event)
 
     async def cycle(self, *, ask: bool = True) -> None:
@@ -129,6 +131,11 @@ class Poller:
     # First look
 
     async def _first_look(self) -> None:
+        # A reused id keeps its old place, so the newest entry does not tell that such a run was there before us.
+        for prompt_id in [name for name in self._tracker.hearing.named if askable(name)][:_FOUND_PER_CYCLE]:
+            before = await self._source.history_entry(prompt_id, self._tracker.ground.knows)
+            for entry in before.entries:
+                self._tracker.ground.add(entry.identity)
         newest = await self._source.history_page(1, self._tracker.ground.knows)
         self._tracker.begin(newest.entries[-1] if newest.entries else None)
         self.looked = True

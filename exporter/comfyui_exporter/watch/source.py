@@ -52,9 +52,7 @@ class Connector(Source, Protocol):
     async def system_stats(self) -> SystemStats:
         """GET /system_stats."""
 
-    def socket(
-        self, client_id: str, heartbeat: float
-    ) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    def socket(self, client_id: str, heartbeat: float) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
         """Open /ws."""
 
     async def close(self) -> None:

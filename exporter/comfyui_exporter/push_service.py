@@ -1,0 +1,74 @@
+"""The push service of one Monitor: wires board, hub, access and metrics."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from comfyui_exporter.config.secret_files import read_secret
+from comfyui_exporter.config.sections import Push
+from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.push.access import Access
+from comfyui_exporter.push.handler import PushHandler, build_push_app
+from comfyui_exporter.push.hub import Hub
+from comfyui_exporter.push.local import BoardAnswers
+from comfyui_exporter.push.tokens import TokenFile, job_token
+
+
+class PushCounts:
+    """Counts clients and messages in the metric store."""
+
+    def __init__(self, store: MetricStore) -> None:
+        self._store = store
+        store.set(families.PUSH_CLIENTS, None, (), 0)
+        store.touch(families.PUSH_MESSAGES, None, ())
+        store.touch(families.PUSH_DROPPED, None, ())
+
+    def clients(self, number: int) -> None:
+        """So many are connected now."""
+        self._store.set(families.PUSH_CLIENTS, None, (), number)
+
+    def sent(self, messages: int) -> None:
+        """So many more were written."""
+        self._store.inc(families.PUSH_MESSAGES, None, (), messages)
+
+    def dropped(self, messages: int) -> None:
+        """So many more will never be."""
+        self._store.inc(families.PUSH_DROPPED, None, (), messages)
+
+
+def hosts_of(external_url: str | None) -> tuple[str, ...]:
+    """The host names under which an external URL makes us known."""
+    host = urlsplit(external_url).hostname if external_url else None
+    return () if host is None else (host,)
+
+
+class PushService:
+    """Tells clients what the board tells. `app` is the application of its own port, `handler` answers `/ws`."""
+
+    def __init__(self, monitor: Monitor, push: Push, external_url: str | None = None) -> None:
+        self.hub = Hub(
+            answers=BoardAnswers(monitor.board),
+            queue_size=push.queue_size,
+            max_clients=push.max_clients,
+            counts=PushCounts(monitor.metrics),
+        )
+        self._token = None if push.token_file is None else TokenFile(push.token_file, read_secret)
+        self.access = Access(allowed_origins=push.allowed_origins, hosts=hosts_of(external_url), token=self._token)
+        self._board = monitor.board
+        self._board.add_reader(self.hub)
+        self.handler = PushHandler(self.hub, self.access)
+        self.app: web.Application = build_push_app(self.hub, self.access)
+
+    async def token_for(self, prompt_id: str) -> str | None:
+        """Make a token that is good for one job alone; None where no token is asked for."""
+        token = None if self._token is None else await self._token.token()
+        return None if token is None else job_token(token, prompt_id)
+
+    async def close(self) -> None:
+        """Say goodbye to everybody."""
+        self._board.remove_reader(self.hub)
+        await self.hub.close()

@@ -1,0 +1,191 @@
+"""`comfyui-exporter relay`: the push service alone, fed by the socket of another one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from random import Random
+
+from aiohttp import web
+
+from comfyui_exporter import __version__
+from comfyui_exporter.config.relay import RelaySettings
+from comfyui_exporter.config.secret_files import read_secret
+from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.process import ProcessMetrics
+from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.push.access import Access
+from comfyui_exporter.push.handler import build_push_app
+from comfyui_exporter.push.hub import HEARTBEAT, Hub
+from comfyui_exporter.push.mirror import Mirror
+from comfyui_exporter.push.open_files import allow_open_files
+from comfyui_exporter.push.passed_on import PassedOn
+from comfyui_exporter.push.tokens import TokenFile
+from comfyui_exporter.push.upstream import Upstream, Waits
+from comfyui_exporter.watch.backoff import Backoff
+from comfyui_exporter.web.metrics import MetricsHandler
+from comfyui_exporter.web.server import WebServer
+
+log = logging.getLogger("comfyui_exporter")
+
+FINE, FAILED = 0, 1
+"""Exit codes: ended by a signal; could not go on."""
+
+_FIRST_WAIT = 1.0
+
+
+class PushCounts:
+    """Counts clients and messages in a metric store."""
+
+    def __init__(self, store: MetricStore) -> None:
+        self._store = store
+        self.clients(0)
+        self.sent(0)
+        self.dropped(0)
+
+    def clients(self, number: int) -> None:
+        """So many are connected now."""
+        self._store.set(families.PUSH_CLIENTS, None, (), number)
+
+    def sent(self, messages: int) -> None:
+        """So many more messages were sent."""
+        self._store.inc(families.PUSH_MESSAGES, None, (), messages)
+
+    def dropped(self, messages: int) -> None:
+        """So many more will never be."""
+        self._store.inc(families.PUSH_DROPPED, None, (), messages)
+
+
+class Relay:
+    """The hub of a relay with the socket to its upstream, from `start` to `stop`.
+
+    Serves nobody before the first snapshot is complete: clients that connect earlier wait for theirs. `headers` are
+    those of a connection to the upstream, `waits` says how long to wait between tries, `heartbeat` is that of clients.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        queue_size: int,
+        max_clients: int,
+        waits: Waits | None = None,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self.metrics = MetricStore(self_sources=[ProcessMetrics().render])
+        self.metrics.set(families.BUILD_INFO, None, (__version__, platform.python_version()), 1)
+        self.metrics.set(families.RELAY_UPSTREAM_CONNECTED, None, (), 0)
+        self.metrics.touch(families.RELAY_UPSTREAM_RECONNECTS, None)
+        self.ready = False
+        """Whether a snapshot was complete once."""
+        questions = PassedOn()
+        self.hub = Hub(
+            answers=questions,
+            queue_size=queue_size,
+            max_clients=max_clients,
+            counts=PushCounts(self.metrics),
+            heartbeat=heartbeat,
+            held=True,
+        )
+        self._upstream = Upstream(
+            upstream,
+            mirror=Mirror(self.hub),
+            questions=questions,
+            watcher=self,
+            headers=headers,
+            waits=waits or Backoff(_FIRST_WAIT, Random()),  # noqa: S311  jitter, no secret
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow the upstream; needs a running loop."""
+        self._task = asyncio.create_task(self._upstream.run(), name="upstream")
+
+    async def stop(self) -> None:
+        """Leave the upstream."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def connected(self, again: bool) -> None:
+        """The upstream is there."""
+        self.metrics.set(families.RELAY_UPSTREAM_CONNECTED, None, (), 1)
+        if again:
+            self.metrics.inc(families.RELAY_UPSTREAM_RECONNECTS, None)
+
+    def disconnected(self) -> None:
+        """The upstream is away; what it said last goes on to be served."""
+        self.metrics.set(families.RELAY_UPSTREAM_CONNECTED, None, (), 0)
+
+    def complete(self) -> None:
+        """All that the upstream knows is known here."""
+        if not self.ready:
+            self.ready = True
+            self.hub.release()
+        log.info("relaying", extra={"jobs": len(self.hub.state.jobs), "clients": self.hub.clients})
+
+
+def build_relay_app(relay: Relay, access: Access) -> web.Application:
+    """Make the application of a relay's one port."""
+
+    async def is_ready(_: web.Request) -> web.Response:
+        if relay.ready:
+            return web.Response(text="comfyui-exporter relay is ready.\n")
+        return web.Response(status=503, text="comfyui-exporter relay is not ready: the upstream told nothing yet.\n")
+
+    app = build_push_app(relay.hub, access)
+    app.router.add_get("/-/ready", is_ready)
+    app.router.add_get("/metrics", MetricsHandler(relay.metrics).__call__)
+    return app
+
+
+def run_relay(settings: RelaySettings) -> int:
+    """Relay until SIGTERM or SIGINT; the exit code."""
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: RelaySettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    allow_open_files(settings.max_clients)
+    relay = Relay(
+        settings.upstream,
+        headers=_headers(settings.upstream_token_file),
+        queue_size=settings.queue_size,
+        max_clients=settings.max_clients,
+    )
+    token = TokenFile(settings.token_file, read_secret) if settings.token_file is not None else None
+    server = WebServer(build_relay_app(relay, Access(allowed_origins=settings.allowed_origins, token=token)))
+    host, port = settings.listen_address
+    try:
+        try:
+            _, bound = await server.listen(host, port)
+        except OSError as error:
+            log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
+            return FAILED
+        log.info("listening", extra={"address": f"{host}:{bound}", "upstream": settings.upstream})
+        relay.start()
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await relay.stop()
+        await server.close()
+    return FINE
+
+
+def _headers(token_file: Path | None) -> Callable[[], Awaitable[Mapping[str, str]]]:
+    """Give the headers of a connection; the file is read for each, so that a changed token needs no restart."""
+
+    async def headers() -> Mapping[str, str]:
+        if token_file is None:
+            return {}
+        return {"Authorization": f"Bearer {await asyncio.to_thread(read_secret, token_file)}"}
+
+    return headers
