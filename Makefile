@@ -57,6 +57,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 system:
 	@command -v promtool >/dev/null || scripts/system-packages prometheus
 	@command -v openssl >/dev/null || scripts/system-packages openssl
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || scripts/system-packages chromium
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

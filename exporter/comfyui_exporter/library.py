@@ -123,17 +123,18 @@ class StatusMonitor:
         """
         if self._running:
             return
+        self._running = True
         if self._port is not None:
             push = PushService(self._monitor, Push())
             server = WebServer(push.app)
             try:
                 _, self._port = await server.listen("127.0.0.1", self._port)
-            except OSError:
+            except BaseException:
+                self._running = False
                 await push.close()
                 await server.close()
                 raise
             self._push, self._server = push, server
-        self._running = True
         self._monitor.start()
         if self._database is not None:
             self._tasks.append(asyncio.create_task(self._write(self._database), name="database"))

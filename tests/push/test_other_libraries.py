@@ -30,7 +30,7 @@ async def test_it_connects_asks_and_leaves(service):
         await (await socket.ping(b"payload"))
         service.hub.job(update("r1", percent=2.0))
         assert (await hear(socket))["data"]["progress_percent"] == 2.0
-    assert socket.close_code == 1000
+    assert socket.protocol.close_code == 1000
     await service.until(lambda: service.hub.clients == 0)
 
 

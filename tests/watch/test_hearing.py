@@ -136,3 +136,27 @@ def test_a_reused_id_that_ended_before_the_first_look_is_not_counted_for_being_h
         run_one(world, **body)
     world.settle()
     assert world.ended() == []
+
+
+def test_the_end_of_an_open_run_in_a_tail_read_for_its_mark_proves_the_same_process() -> None:
+    world = World(history_size=4)
+    world.submit(prompt_id="")
+    world.open_socket()
+    world.submit()
+    world.comfy.start_next()
+    world.comfy.finish()
+    world.submit(prompt_id="a/../b")
+    world.deliver_frames()
+    world.poll(ask=False)
+    for _ in range(5):
+        world.submit()
+        world.comfy.start_next()
+        world.comfy.finish()
+    world.close_socket()
+    # The mark was pushed out of the short history, and what remains of it is cleared right after it was read.
+    world.source.before_read.extend([lambda: None, world.comfy.clear_history])
+    world.poll(ask=False)
+    world.settle()
+    assert world.restarts == 0
+    ends = [run.prompt_id for run in world.ended()]
+    assert ends.count("a/../b") == 1

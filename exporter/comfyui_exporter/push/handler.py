@@ -196,4 +196,7 @@ def _refuse(status: int, code: str, message: str, headers: Mapping[str, str] | N
         503: web.HTTPServiceUnavailable,
     }
     body = json.dumps({"error": {"code": code, "message": message}})
-    raise refusals[status](text=body + "\n", content_type="application/json", headers=headers)
+    refusal = refusals[status](text=body + "\n", content_type="application/json", headers=headers)
+    # Clients of WebSockets do not use a connection again; some wait for its end.
+    refusal.force_close()
+    raise refusal

@@ -100,7 +100,7 @@ class Teller:
         runs = sorted(
             (run for run in self._tracker.open_runs if run.epoch == self._tracker.epoch), key=lambda run: run.order
         )
-        same = mark is not None and await self._has_entry(mark[0], mark[2])
+        same = mark is not None and (await self._has_entry(mark[0], mark[2]) or self._saw_end_of(runs))
         read: QueueRead | None = None
         if not same and runs:
             read = await self._reader.read_afresh(len(runs))
@@ -125,6 +125,16 @@ class Teller:
             ]
             after = [held for held in self._held if held not in before]
             self._held = [*before, (-1, Restarted(self._clock())), *after]
+
+    def _saw_end_of(self, runs: list[Run]) -> bool:
+        """Whether what was read since the connection was lost had the end of an open run."""
+        keys = {(run.prompt_id, run.number) for run in runs}
+        return any(
+            (entry.prompt_id, entry.number) in keys and not self._tracker.ground.knows(entry.identity)
+            for breaks, held in self._held
+            if breaks == self._signals.breaks
+            for entry in _entries(held)
+        )
 
     async def _has_end_of(self, runs: list[Run]) -> bool:
         """Whether the history has the end of an open run, which only the same process can."""
@@ -165,3 +175,13 @@ def _queue_keys(observation: Observation | None) -> set[tuple[str, float]]:
     if not isinstance(observation, QueueRead):
         return set()
     return {(item.prompt_id, item.number) for item in (*observation.running, *observation.pending)}
+
+
+def _entries(observation: Observation) -> tuple[HistoryEntry, ...]:
+    match observation:
+        case HistoryPage(entries=entries):
+            return entries
+        case HistoryLookup(entry=entry) if entry is not None:
+            return (entry,)
+        case _:
+            return ()
