@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from contextlib import aclosing
+from pathlib import Path
 from random import Random
 
 import aiohttp
@@ -40,8 +42,18 @@ async def until(condition):
 def submit(simulation, prompt_id, fails=None, seed=0):
     if fails is not None:
         simulation.executor.accidents[prompt_id] = fails
-    status, _ = simulation.comfy.submit({"prompt": video(Random(seed)).graph, "prompt_id": prompt_id})
+    graph = video(Random(seed)).graph
+    graph["7"]["inputs"]["seed"] = len(simulation.ledger.runs)  # or all of it would come from the cache
+    status, _ = simulation.comfy.submit({"prompt": graph, "prompt_id": prompt_id})
     assert status == 200
+
+
+class Looked(StatusMonitor):
+    """Starts and looks: what ended before the first look is not told of."""
+
+    async def start_monitoring(self):
+        await super().start_monitoring()
+        await until(lambda: self._monitor.ready)
 
 
 class Closing:
@@ -61,7 +73,7 @@ async def made():
     monitors, closing = [], Closing()
 
     def make(url=DEAD, database=None, port=None, **fields):
-        monitors.append(StatusMonitor(closing.client(url), database, 0.1, port, **fields))
+        monitors.append(Looked(closing.client(url), database, 0.1, port, **fields))
         return monitors[-1]
 
     yield make
@@ -211,7 +223,7 @@ async def test_iteration_over_updates_ends_when_monitoring_stops(made, simulatio
 
     async def iterate():
         async for update in monitor.updates():
-            seen.append(update)
+            seen.append(update)  # noqa: PERF401 - looked at while it goes on
 
     await monitor.start_monitoring()
     reading = asyncio.create_task(iterate())
@@ -366,6 +378,7 @@ async def test_it_starts_while_comfyui_is_down_and_sees_it_come_up(made):
         value = monitor.registry.get_sample_value
         await until(lambda: value("comfyui_up", {"server": name}) == 0)
         await simulation.restart()
+        await until(lambda: value("comfyui_up", {"server": name}) == 1)
         submit(simulation, "p")
         await until(lambda: heard.ended("p"))
         await monitor.stop_monitoring()
@@ -463,6 +476,7 @@ async def test_no_file_is_written_and_no_log_handler_is_set(made, simulation, tm
 
 
 async def test_a_program_submits_and_iterates(simulation):
+    simulation.executor._speed = 20
     async with ComfyUIClient(simulation.url) as client, StatusMonitor(client, websocket_port=None) as monitor:
         async with aclosing(monitor.updates()) as updates:
             prompt_id = await client.submit_workflow(video(Random(1)).graph)
@@ -473,3 +487,50 @@ async def test_a_program_submits_and_iterates(simulation):
                         break
         assert (update.job_id, update.status) == ("mine", ProgressStatus.COMPLETED)
         assert await client.submit_workflow({}) is None
+
+
+# The page
+
+
+def page_of(name):
+    """What the code blocks of docs/library.md define, run one after the other; the one that defines `name`."""
+    page = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        names = {}
+        exec(compile(block, "docs/library.md", "exec"), names)
+        if name in names:
+            return names[name]
+    raise AssertionError(name)
+
+
+async def test_the_page_submits_a_job_and_follows_it(simulation, monkeypatch, capsys):
+    simulation.executor._speed = 20
+    monkeypatch.setenv("COMFYUI_URL", simulation.url)
+    async with asyncio.timeout(PATIENCE):
+        update = await page_of("generate")(video(Random(1)).graph)
+    assert (update.job_id, update.status) == (123, ProgressStatus.COMPLETED)
+    assert "completed 100.0" in capsys.readouterr().out
+
+
+async def test_the_page_is_told_by_callback_iteration_and_database(simulation, monkeypatch, capsys):
+    simulation.executor._speed = 20
+    monkeypatch.setenv("COMFYUI_URL", simulation.url)
+    watching = asyncio.create_task(page_of("watch")())
+    out = ""
+
+    def registered():
+        nonlocal out
+        out += capsys.readouterr().out
+        return "write 123 initializing" in out
+
+    await until(registered)
+    await until(lambda: simulation.sockets.connections)
+    submit(simulation, "the prompt_id")
+    update = await asyncio.wait_for(watching, PATIENCE)
+    assert (update.status, update.batch_id) == (ProgressStatus.COMPLETED, "tonight")
+    out += capsys.readouterr().out
+    assert "123 completed 100.0" in out
+
+
+def test_the_page_gives_metrics_to_the_host():
+    assert b"comfyui_exporter_sink_errors_total" in page_of("text")

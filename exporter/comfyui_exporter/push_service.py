@@ -8,36 +8,13 @@ from aiohttp import web
 
 from comfyui_exporter.config.secret_files import read_secret
 from comfyui_exporter.config.sections import Push
-from comfyui_exporter.metrics import families
-from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.metrics.push import PushCounts
 from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.handler import PushHandler, build_push_app
 from comfyui_exporter.push.hub import Hub
 from comfyui_exporter.push.local import BoardAnswers
 from comfyui_exporter.push.tokens import TokenFile, job_token
-
-
-class PushCounts:
-    """Counts clients and messages in the metric store."""
-
-    def __init__(self, store: MetricStore) -> None:
-        self._store = store
-        store.set(families.PUSH_CLIENTS, None, (), 0)
-        store.touch(families.PUSH_MESSAGES, None, ())
-        store.touch(families.PUSH_DROPPED, None, ())
-
-    def clients(self, number: int) -> None:
-        """So many are connected now."""
-        self._store.set(families.PUSH_CLIENTS, None, (), number)
-
-    def sent(self, messages: int) -> None:
-        """So many more were written."""
-        self._store.inc(families.PUSH_MESSAGES, None, (), messages)
-
-    def dropped(self, messages: int) -> None:
-        """So many more will never be."""
-        self._store.inc(families.PUSH_DROPPED, None, (), messages)
 
 
 def hosts_of(external_url: str | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from comfyui_exporter.config.relay import RelaySettings
 from comfyui_exporter.config.secret_files import read_secret
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
+from comfyui_exporter.metrics.push import PushCounts
 from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.handler import build_push_app
@@ -36,28 +37,6 @@ FINE, FAILED = 0, 1
 """Exit codes: ended by a signal; could not go on."""
 
 _FIRST_WAIT = 1.0
-
-
-class PushCounts:
-    """Counts clients and messages in a metric store."""
-
-    def __init__(self, store: MetricStore) -> None:
-        self._store = store
-        self.clients(0)
-        self.sent(0)
-        self.dropped(0)
-
-    def clients(self, number: int) -> None:
-        """So many are connected now."""
-        self._store.set(families.PUSH_CLIENTS, None, (), number)
-
-    def sent(self, messages: int) -> None:
-        """So many more messages were sent."""
-        self._store.inc(families.PUSH_MESSAGES, None, (), messages)
-
-    def dropped(self, messages: int) -> None:
-        """So many more will never be."""
-        self._store.inc(families.PUSH_DROPPED, None, (), messages)
 
 
 class Relay:

@@ -89,15 +89,12 @@ def text(event, data):
     return json.dumps({"type": event, "data": data})
 
 
-def recorded(scenario):
-    """What ComfyUI 0.3.64 sent to the submitter of a job, in order: (event, data), without `status`."""
-    steps = json.loads((ROOT / "tests" / "recordings" / f"{scenario}_of_submitter.json").read_text())["steps"]
-    frames = [step["frame"] for step in steps if step["kind"] == "ws:submitter" and "frame" in step]
-    return [(frame["type"], frame["data"]) for frame in frames if frame["type"] not in {"status", "feature_flags"}]
-
-
-def trimmed(event, data):
-    return {key: value for key, value in data.items() if key not in LEFT_OUT.get(event, {})}
+def recordings():
+    """What a real ComfyUI with the bridge said of each kind of job, to the submitter and to an exporter."""
+    for path in sorted((Path(__file__).parent / "recordings").glob("*.json")):
+        recording = json.loads(path.read_text())
+        for kind, heard in recording["scenarios"].items():
+            yield pytest.param(heard, id=f"{kind} in {recording['comfyui_version']}")
 
 
 @pytest.mark.parametrize("submitter", ["browser", "closed-tab", 5])
@@ -116,25 +113,19 @@ async def test_every_exporter_hears_each_event_of_a_job_once_and_in_order_with_i
     assert heard["browser"] == (expected if submitter == "browser" else [])
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [f"receivers_{kind}" for kind in ("success", "error", "interrupt", "blocked", "preview")],
-)
-async def test_of_a_real_job_the_exporter_hears_what_the_submitter_hears_without_inputs_outputs_and_traceback(
-    comfyui, scenario
-):
+@pytest.mark.parametrize("recording", list(recordings()))
+async def test_of_a_real_job_each_hears_what_was_recorded(comfyui, recording):
     load()
     await comfyui.connect("browser")
     await comfyui.connect("comfyui-exporter-1")
-    events = recorded(scenario)
-    assert events[-1] == ("executing", {"node": None, "prompt_id": events[0][1]["prompt_id"]})
-    for event, data in events:
-        comfyui.server.send_sync(event, data, "browser")
+    for frame in recording["submitter"]:
+        if "binary" in frame:
+            comfyui.server.send_sync(frame["event"], bytes(frame["binary"] - 4), "browser")
+        else:
+            comfyui.server.send_sync(frame["type"], frame["data"], "browser")
     heard = await comfyui.everything_heard()
-    assert heard["browser"] == [text(*event) for event in events]
-    assert [json.loads(frame) for frame in heard["comfyui-exporter-1"]] == [
-        {"type": event, "data": trimmed(event, data)} for event, data in events
-    ]
+    assert heard["browser"] == [frame.get("binary") or json.dumps(frame) for frame in recording["submitter"]]
+    assert heard["comfyui-exporter-1"] == [json.dumps(frame) for frame in recording["exporter"]]
 
 
 async def test_nothing_that_a_submitter_typed_and_nothing_huge_travels(comfyui):

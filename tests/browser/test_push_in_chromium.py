@@ -19,7 +19,9 @@ from comfyui_exporter.web.server import WebServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-PAGE = """<!doctype html><meta charset=utf-8><progress max=100 value=0></progress><p id=status></p><p id=name></p><script>
+PAGE = """<!doctype html><meta charset=utf-8>
+<progress max=100 value=0></progress><p id=status></p><p id=name></p>
+<script>
 const token = new URLSearchParams(location.search).get("token");
 const socket = new WebSocket(`ws://127.0.0.1:${location.hash.slice(1)}/?job_id=7`, token ? [token] : []);
 socket.onmessage = ({data}) => {
@@ -48,9 +50,7 @@ class OneToken:
 
 def update(job_id: int, status: ProgressStatus, percent: float, job_type: str = "video") -> ProgressUpdate:
     ended = datetime(2026, 1, 1, tzinfo=UTC) if status is ProgressStatus.COMPLETED else None
-    return ProgressUpdate(
-        job_id, f"p{job_id}", status, percent, run_id=f"r{job_id}", job_type=job_type, ended_at=ended
-    )
+    return ProgressUpdate(job_id, f"p{job_id}", status, percent, run_id=f"r{job_id}", job_type=job_type, ended_at=ended)
 
 
 @pytest.fixture

@@ -11,13 +11,18 @@ import pytest
 
 from comfyui_exporter.cli.main import cli
 from comfyui_exporter.config.flags import COMFYUI_URL, FLAGS
+from comfyui_exporter.config.relay_flags import RELAY_FLAGS
 from comfyui_exporter.metrics.families import ALL
 from docs.pages import NAMES, ROOT, anchors, links
 
 PACKAGE = ROOT / "exporter/comfyui_exporter"
 METRIC = re.compile(r"\bcomfyui_[a-z0-9_]+")
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|sum|count)$")
-NO_METRICS = {"comfyui_exporter": "the package", "comfyui_version": "a key of recordings"}
+NO_METRICS = {
+    "comfyui_exporter": "the package",
+    "comfyui_version": "a key of recordings",
+    "comfyui_prompt_id": "a field of jobs",
+}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 OF_OTHERS = {
     "--listen": "ComfyUI",
@@ -86,7 +91,7 @@ def test_every_flag_that_is_named_exists(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variable_that_is_named_exists(name):
-    unknown = set(VARIABLE.findall(text_of(name))) - {flag.variable for flag in FLAGS} - {COMFYUI_URL}
+    unknown = set(VARIABLE.findall(text_of(name))) - {flag.variable for flag in (*FLAGS, *RELAY_FLAGS)} - {COMFYUI_URL}
     assert not unknown, f"{name}: there are no such environment variables"
 
 

@@ -93,7 +93,7 @@ def test_users_see_a_state_as_this_status(board, state, status):
     assert (update.progress_percent == 100.0) is (state is State.COMPLETED)
     assert (update.outputs is not None) is state.ended
     assert (update.failure is not None) is (state is State.FAILED)
-    assert (update.error_message is not None) is (state in {State.FAILED, State.INTERRUPTED, State.CANCELLED, State.LOST})
+    assert (update.error_message is not None) is (state.ended and state is not State.COMPLETED)
 
 
 def test_a_run_past_its_job_timeout_is_shown_as_timeout_until_it_ends(board):

@@ -41,7 +41,7 @@ class Socket(asyncio.Transport):
         self.protocol = protocol
 
     def set_write_buffer_limits(self, high=None, low=None):
-        assert high == 0
+        assert (high, low) == (1, 0)
 
     def get_write_buffer_size(self):
         return len(self.buffered)

@@ -375,6 +375,14 @@ def test_an_ended_run_is_registered_once() -> None:
     assert tracker.attach(12, registered(job_id=8)) is None
 
 
+def test_a_registration_said_once_more_for_a_run_that_ended_changes_nothing() -> None:
+    tracker = make_tracker()
+    tracker.apply(queue(0, "a"))
+    tracker.attach(1, registered())
+    tracker.apply(HistoryLookup(10, "a", entry("a")))
+    assert tracker.attach(11, registered()) == []
+
+
 def test_of_two_ended_runs_of_one_prompt_the_later_takes_it() -> None:
     tracker = make_tracker()
     tracker.apply(HistoryPage(1, (entry("a", 1000),)))

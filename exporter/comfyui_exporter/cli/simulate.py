@@ -47,8 +47,17 @@ def _options(command: Any) -> Any:
     return command
 
 
+_bridge = click.option(
+    "--bridge",
+    is_flag=True,
+    default=None,
+    help="Have the extension comfyui_bridge: exporters hear of the jobs of others.",
+)
+
+
 @click.command(short_help="Serve a simulated ComfyUI, no GPU needed.")
 @_options
+@_bridge
 def simulate(**given: Any) -> NoReturn:
     """Serve a simulated ComfyUI: the same endpoints and WebSocket events, no GPU."""
     # Not needed for --help, which is to be quick.

@@ -26,7 +26,7 @@ class Batches:
         self._batches: dict[str, _Batch] = {}
 
     def put(self, before: ProgressUpdate | None, update: ProgressUpdate, at: float) -> Iterator[BatchUpdate]:
-        """Take in a job, which was `remove`d if it leaves another batch, and give the batch if it must be told at once."""
+        """Take in a job (`remove` it first from another batch), and give the batch if that must be told at once."""
         if update.batch_id is None:
             return
         batch = self._batches.setdefault(update.batch_id, _Batch())

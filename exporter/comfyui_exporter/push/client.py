@@ -127,7 +127,8 @@ class Client(asyncio.BufferedProtocol):
         transport.set_protocol(self)
         self.paused = transport.get_write_buffer_size() > 0
         # Nothing may pile up behind a socket that is full: what waits is to wait here, where the newest is enough.
-        transport.set_write_buffer_limits(high=0)
+        # Not 0, at which asyncio's TLS takes an empty buffer for a full one.
+        transport.set_write_buffer_limits(high=1, low=0)
         self.begin_snapshot()
         if early:
             self._receive(early)

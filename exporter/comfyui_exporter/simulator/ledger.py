@@ -49,7 +49,7 @@ class Run:
     shown_entry: bool = False
     shown_by_id: bool = False
     heard: bool = False
-    """An event that names its prompt_id was broadcast while it ran, and at least one socket was open."""
+    """An event that names its prompt_id was sent to all or to exporters while it ran, and at least one was there."""
     seen_gone: bool = False
     """It was deleted while pending, and a delivered answer showed the queue without it before ComfyUI restarted."""
     before_first_read: bool = False
@@ -161,7 +161,7 @@ class Ledger:
         self.alive = True
 
     def heard(self, run: Run) -> None:
-        """An event that names the run went to every open socket, and there was one."""
+        """An event that names the run went to every open socket or every exporter, and there was one."""
         run.heard = True
 
     def requested(self, route: str, size: int) -> None:

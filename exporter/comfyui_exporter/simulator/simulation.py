@@ -54,6 +54,8 @@ class SimulateOptions:
     """Waiting prompts to start with."""
     graph_bytes: int = 0
     """Size of a submission from a simulated browser; 0: without the browser's workflow."""
+    bridge: bool = False
+    """Have the extension `comfyui_bridge`: exporters hear of the jobs of others."""
 
 
 class Simulation:
@@ -70,6 +72,7 @@ class Simulation:
         history: Finished prompts to start with.
         pending: Waiting prompts to start with.
         graph_bytes: Size of a submission from a simulated browser; 0: without the browser's workflow.
+        bridge: Have the extension `comfyui_bridge`: exporters hear of the jobs of others.
         time: Where waits happen and ComfyUI's clock comes from; a test may move a `ManualTime` itself.
         maximum_history_size: ComfyUI's limit, lower to see evictions.
     """
@@ -87,6 +90,7 @@ class Simulation:
         history: int = 0,
         pending: int = 0,
         graph_bytes: int = 0,
+        bridge: bool = False,
         time: SimTime | None = None,
         maximum_history_size: int = MAXIMUM_HISTORY_SIZE,
     ) -> None:
@@ -99,7 +103,7 @@ class Simulation:
             profile=profile,
             maximum_history_size=maximum_history_size,
         )
-        self.sockets = Sockets(self.comfy, _random(seed, "sockets"))
+        self.sockets = Sockets(self.comfy, _random(seed, "sockets"), bridge=bridge)
         self.faults = Faults(_random(seed, "faults"))
         self.executor = Executor(self.comfy, self.time, speed, self._process_exited)
         self.traffic = Traffic(
@@ -128,6 +132,7 @@ class Simulation:
             history=options.preload_history,
             pending=options.preload_pending,
             graph_bytes=options.graph_bytes,
+            bridge=options.bridge,
         )
 
     @property

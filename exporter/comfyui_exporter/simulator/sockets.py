@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from comfyui_exporter.simulator.bridge import forwarded, is_exporter
 from comfyui_exporter.simulator.comfy import ComfyUI
 from comfyui_exporter.simulator.execution import PREVIEW, PREVIEW_WITH_METADATA
 from comfyui_exporter.simulator.preview import frame_with_metadata, plain_frame
@@ -51,11 +52,18 @@ class Socket:
 
 
 class Sockets:
-    """All connections, and the register by client id that decides who hears what."""
+    """All connections, and the register by client id that decides who hears what.
 
-    def __init__(self, comfy: ComfyUI, rng: Random) -> None:
+    Args:
+        comfy: Whose events they hear.
+        rng: Source of the ids of clients that have none.
+        bridge: Exporters hear of the jobs of others too, as with the extension `comfyui_bridge`.
+    """
+
+    def __init__(self, comfy: ComfyUI, rng: Random, *, bridge: bool = False) -> None:
         self._comfy = comfy
         self._rng = rng
+        self._bridge = bridge
         self._register: dict[str, Socket] = {}
         self._open: set[Socket] = set()
 
@@ -74,6 +82,8 @@ class Sockets:
         for frame in self._frames(event, data, recipient):
             for socket in hearers:
                 socket.send(frame)
+        if self._bridge and recipient is not None and not is_exporter(recipient):
+            self._forward(event, data)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """The life of one connection."""
@@ -101,6 +111,14 @@ class Sockets:
             socket.abort()
         self._open.clear()
         self._register.clear()
+
+    def _forward(self, event: str, data: Any) -> None:
+        exporters = [socket for client_id, socket in self._register.items() if is_exporter(client_id)]
+        told = forwarded(event, data)
+        if exporters and told is not None:
+            self._note_heard(told)
+            for socket in exporters:
+                socket.send(_text(event, told))
 
     def _greet(self, client_id: str) -> None:
         socket = self._register[client_id]

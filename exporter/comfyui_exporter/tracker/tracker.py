@@ -556,7 +556,11 @@ class Tracker:
         for place in reversed(range(len(self._finished))):
             ended = self._finished[place]
             late = ended.ended_at is not None and at - ended.ended_at > ATTACH_WITHIN
-            if ended.prompt_id == registration.prompt_id and not ended.registered and not late:
+            if ended.prompt_id != registration.prompt_id or late:
+                continue
+            if ended.registered and str(ended.details.job_id) == str(registration.job_id):
+                return []  # said once more, as by whoever got no answer the first time
+            if not ended.registered:
                 known = replace(ended, details=registration.applied_to(ended.details), registration=registration)
                 self._finished[place] = known
                 return [Changed(at, known)]
