@@ -34,8 +34,10 @@ docs: install-dev  ## Write the pages that come from the code
 	$(BIN)/python -m comfyui_exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m comfyui_exporter.config.reference > docs/configuration.md
 
-bench: install-dev  ## Measure what watching costs (minutes)
+bench: install-dev  ## Measure what watching costs, and how fast and cheap pushing is (minutes)
 	$(BIN)/python bench/watching.py
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/push.py
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -148,7 +148,7 @@ class Bridge:
             "comfyui-exporter bridge: an exporter took nothing for %g s; its connection is ended", self._patience
         )
         try:
-            connection = ws.get_extra_info("socket")
+            connection = _connection(ws)
             if connection is not None:
                 # Closing would first wait for all that was written to be taken.
                 connection.shutdown(socket.SHUT_RDWR)
@@ -203,8 +203,8 @@ def _takes_more(ws: web.WebSocketResponse) -> bool:
     A dead connection takes more: what is sent to it fails at once. aiohttp would accept a frame at any time, but makes
     the next sender wait who comes when too much has piled up, and that may be ComfyUI.
     """
-    connection = ws.get_extra_info("socket")
-    if connection is None or connection.fileno() < 0:
+    connection = _connection(ws)
+    if connection is None:
         return True
     if sys.platform == "win32":
         return bool(select.select([], [connection.fileno()], [], 0)[1])
@@ -212,6 +212,16 @@ def _takes_more(ws: web.WebSocketResponse) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLOUT)
     return bool(poll.poll(0))
+
+
+def _connection(ws: web.WebSocketResponse) -> Any:
+    """The system's socket below, None if it is closed."""
+    try:
+        connection = ws.get_extra_info("socket")
+    except AttributeError:
+        # Of TLS: a closed connection has lost what it would ask.
+        return None
+    return connection if connection is not None and connection.fileno() >= 0 else None
 
 
 def install() -> None:

@@ -233,6 +233,26 @@ async def test_an_exporter_that_is_gone_is_no_error_and_the_others_hear_on(comfy
     assert caplog.messages == []
 
 
+class Gone:
+    """The socket of a closed TLS connection, which does not even know any more what is below it."""
+
+    def get_extra_info(self, _):
+        raise AttributeError("'NoneType' object has no attribute '_get_extra_info'")
+
+    async def send_str(self, _):
+        raise ConnectionResetError("Cannot write to closing transport")
+
+
+async def test_an_exporter_that_is_gone_is_no_error_over_tls_either(comfyui, caplog):
+    load()
+    comfyui.server.sockets["comfyui-exporter-1"] = Gone()
+    comfyui.server.send_sync(*EVENTS[0], "browser")
+    await comfyui.everything_heard()
+    del comfyui.server.sockets["comfyui-exporter-1"]
+    assert comfyui.server.comfyui_exporter_bridge._outboxes == {}
+    assert caplog.messages == []
+
+
 class Broken:
     """A socket that this bridge does not understand."""
 

@@ -8,8 +8,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_exporter.push import client as client_module
-from comfyui_exporter.push import delivery
+from comfyui_exporter.push import backlog, delivery
 from comfyui_exporter.push.frames import payload_of, text_frame
 from comfyui_exporter.push.hub import Hub
 from comfyui_exporter.push.messages import job_frame
@@ -176,13 +175,13 @@ async def play(script):  # noqa: C901  a step of each kind
 @given(steps, st.sampled_from([1, 2, 250]), st.sampled_from([1, 700, 65536]))
 @settings(max_examples=500, deadline=None)
 def test_every_client_ends_up_with_what_the_hub_knows(script, a_slice, chunk):
-    before = delivery.SLICE, client_module.CHUNK
+    before = delivery.SLICE, backlog.CHUNK
     # Small pieces: in between, anything may happen.
-    delivery.SLICE, client_module.CHUNK = a_slice, chunk
+    delivery.SLICE, backlog.CHUNK = a_slice, chunk
     try:
         asyncio.run(play(script))
     finally:
-        delivery.SLICE, client_module.CHUNK = before
+        delivery.SLICE, backlog.CHUNK = before
 
 
 async def test_a_large_snapshot_is_written_a_piece_in_each_turn():
@@ -200,7 +199,7 @@ async def test_a_large_snapshot_is_written_a_piece_in_each_turn():
         most = max(most, sum(len(socket.taken) for socket in sockets) - before)
         turns += 1
     # The frame that fills a piece may go beyond it.
-    assert most <= delivery.CHUNKS * (client_module.CHUNK + 1000)
+    assert most <= delivery.CHUNKS * (backlog.CHUNK + 1000)
     assert turns >= 50
     hub._heartbeat.stop()
 

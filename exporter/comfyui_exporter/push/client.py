@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from comfyui_exporter.push.audience import Group
+from comfyui_exporter.push.backlog import Backlog
 from comfyui_exporter.push.frames import (
     BINARY,
     CLOSE,
@@ -23,21 +24,13 @@ from comfyui_exporter.push.frames import (
     pong_frame,
     read_close,
 )
-from comfyui_exporter.push.messages import SNAPSHOT_END
 from comfyui_exporter.push.news import News
-from comfyui_exporter.push.outbox import Outbox
 from comfyui_exporter.push.rate import Allowance, Limits, Verdict
 from comfyui_exporter.push.requests import Request, error_frame
 from comfyui_exporter.push.subscription import Subscription
 
 LONGEST_MESSAGE = 64 * 1024
 """Bytes that a client may send at once: a subscription with a thousand long ids."""
-
-CHUNK = 64 * 1024
-"""Bytes after which writing what waits is interrupted for others."""
-
-_SCAN = 2000
-"""Jobs of a snapshot that are looked at in one go, wanted or not."""
 
 _MOST_ANSWERS = 256
 """Small frames that may wait for a client: it keeps talking and reads nothing."""
@@ -91,9 +84,8 @@ class Client(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_allowance", "_answers", "_deaf", "_host", "_outbox", "_reader", "_snapshot", "_transport",
-        "closing", "direct", "due", "group", "heard_at", "joined", "limits", "paused", "pinged_at", "questions",
-        "scope", "task", "wanted",
+        "_allowance", "_backlog", "_deaf", "_host", "_reader", "_transport", "closing", "direct", "due", "group",
+        "heard_at", "joined", "limits", "paused", "pinged_at", "questions", "scope", "task", "wanted",
     )  # fmt: skip
 
     def __init__(self, host: Host, wanted: Subscription, scope: str | None, limits: Limits) -> None:
@@ -117,9 +109,7 @@ class Client(asyncio.BufferedProtocol):
         self._allowance = Allowance(limits, self.heard_at)
         self._transport: asyncio.Transport | None = None
         self._deaf = False
-        self._answers: list[bytes] | None = None
-        self._snapshot: Iterator[News | None] | None = None
-        self._outbox: Outbox | None = None
+        self._backlog = Backlog()
 
     def begin(self, transport: asyncio.Transport, early: bytes) -> None:
         """Take over a socket whose handshake is done; `early` is what came behind it."""
@@ -144,15 +134,13 @@ class Client(asyncio.BufferedProtocol):
         """Say something to this client alone: next, whatever else waits."""
         if self.closing or self._transport is None:
             return
-        if not self.paused and not self._answers:
+        if not self.paused and not self._backlog.answers:
             self._transport.write(frame)
             self._host.sent(1)
             return
         self.direct = False
-        if self._answers is None:
-            self._answers = []
-        self._answers.append(frame)
-        if len(self._answers) > _MOST_ANSWERS:
+        self._backlog.answer(frame)
+        if self._backlog.answers > _MOST_ANSWERS:
             self.close(CloseCode.TRY_AGAIN, "answers are not read")
 
     def keep(self, news: Sequence[News]) -> None:
@@ -160,43 +148,36 @@ class Client(asyncio.BufferedProtocol):
         if self.closing:
             self._host.dropped(len(news))
             return
-        if self._outbox is None:
-            self._outbox = Outbox()
-        outbox = self._outbox
-        dropped = sum(map(outbox.put, news))
-        if dropped:
-            self._host.dropped(dropped)
+        self._host.dropped(self._backlog.keep(news))
         # While it is we who are behind with its snapshot, it is not to blame.
-        if self.paused and outbox.terminals > self._host.queue_size:
+        if self.paused and self._backlog.terminals > self._host.queue_size:
             self.close(CloseCode.TRY_AGAIN, "read faster: too many final updates wait")
 
     def subscribe(self, wanted: Subscription, answer: bytes) -> None:
         """Begin anew: the answer, then the snapshot. What waits is in the snapshot as well, as far as it is wanted."""
         self.send(answer)
-        self._drop_waiting()
         self.wanted = wanted
         self.begin_snapshot()
 
     def begin_snapshot(self) -> None:
         """Tell all that is wanted, and from then on what changes."""
         self.direct = False
-        self._snapshot = self._host.joined(self)
+        self._host.dropped(self._backlog.begin(self._host.joined(self)))
         self._host.later(self)
 
     def pump(self) -> None:
         """Write a piece of what waits."""
         if self.direct or not self._writable or self._transport is None:
             return
-        frames = self._piece()
+        frames = self._backlog.piece()
         if frames:
             self._transport.write(b"".join(frames))
             self._host.sent(len(frames))
         if not self._writable:
             return
-        if self._snapshot is not None or self._outbox:
+        if self._backlog:
             self._host.later(self)
             return
-        self._outbox = None
         self.direct = True
         if self.questions and self.task is None:
             self._host.answer_more(self)
@@ -214,34 +195,6 @@ class Client(asyncio.BufferedProtocol):
     @property
     def _writable(self) -> bool:
         return not self.paused and not self.closing
-
-    def _piece(self) -> list[bytes]:
-        if self._answers:
-            frames, self._answers = self._answers, None
-            return frames
-        frames = []
-        size = seen = 0
-        if self._snapshot is not None:
-            for news in self._snapshot:
-                seen += 1
-                if news is not None:
-                    frames.append(news.frame)
-                    size += len(news.frame)
-                if size >= CHUNK or seen >= _SCAN:
-                    return frames
-            self._snapshot = None
-            frames.append(SNAPSHOT_END)
-        while self._outbox and size < CHUNK:
-            taken = [news.frame for news in self._outbox.take(16)]
-            frames += taken
-            size += sum(map(len, taken))
-        return frames
-
-    def _drop_waiting(self) -> None:
-        if self._outbox:
-            self._host.dropped(len(self._outbox))
-        self._outbox = None
-        self._snapshot = None
 
     # Reading
 
@@ -322,8 +275,8 @@ class Client(asyncio.BufferedProtocol):
         self.closing = self._deaf = True
         self.direct = False
         self._transport = None
-        self._drop_waiting()
-        self._answers = self.questions = None
+        self._host.dropped(self._backlog.clear())
+        self.questions = None
         if self.task is not None:
             self.task.cancel()
             self.task = None
@@ -339,15 +292,11 @@ class Client(asyncio.BufferedProtocol):
     def _shut(self, frame: bytes) -> None:
         self.closing = True
         self.direct = False
-        self._drop_waiting()
-        self._answers = self.questions = None
+        self._host.dropped(self._backlog.clear())
+        self.questions = None
         if self._transport is not None:
             self._transport.write(frame)
             self._host.closing(self)
-
-    def get_extra_info(self, name: str) -> Any:
-        """Give what the transport knows, such as `peername`."""
-        return None if self._transport is None else self._transport.get_extra_info(name)
 
 
 def _check_text(payload: bytes) -> None:

@@ -233,7 +233,8 @@ class Hub:
 
     def dropped(self, messages: int) -> None:
         """Count what will not be."""
-        self._counts.dropped(messages)
+        if messages:
+            self._counts.dropped(messages)
 
     def closing(self, client: Client) -> None:
         """Abort it, if it is not gone soon."""
