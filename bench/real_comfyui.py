@@ -177,7 +177,7 @@ async def main(options: argparse.Namespace) -> int:
     """Run the exporter beside the scenario and print both sides."""
     exporter = subprocess.Popen(
         [
-            sys.executable, "-m", "comfyui_exporter", "run",
+            sys.executable, "-m", "comfyui_exporter", "run", "--push.listen-address", "",
             "--comfyui.url", options.url, "--web.listen-address", f"127.0.0.1:{PORT}",
         ],
     )  # fmt: skip

@@ -343,7 +343,9 @@ def watched(
         )
         port = free_port()
         began = time.monotonic()
-        with running("run", "--web.listen-address", f"127.0.0.1:{port}", "--comfyui.url", url) as exporter_pid:
+        with running(
+            "run", "--push.listen-address", "", "--web.listen-address", f"127.0.0.1:{port}", "--comfyui.url", url
+        ) as exporter_pid:
             own = f"http://127.0.0.1:{port}"
             wait_for(own + "/metrics", b"comfyui_up{")
             state.first_metric_seconds = time.monotonic() - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -13,13 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
+
+from comfyui_exporter.simulator import Simulation
+
+ADDRESSES = ("--web.listen-address", "127.0.0.1:0", "--push.listen-address", "127.0.0.1:0")
 
 
 @contextmanager
 def running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process of `run` on a free port, and its base URL."""
-    command = [sys.executable, "-m", "comfyui_exporter", "run", "--web.listen-address", "127.0.0.1:0", *flags]
+    command = [sys.executable, "-m", "comfyui_exporter", "run", *ADDRESSES, *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -101,3 +107,24 @@ def test_a_server_that_never_answered_is_down_after_three_tries_and_shows_nothin
         assert "comfyui_info" not in text
         assert 'comfyui_jobs_total{server="gone",job_type="unknown",status="failed"} 0' in text
         assert get(f"{url}/-/ready")[0] == 200
+
+
+async def test_a_job_is_followed_to_its_end_on_the_port_of_push_and_at_ws_alike() -> None:
+    async with Simulation(speed=20, failure_rate=0) as simulation:
+        with running("--comfyui.url", f"gpu0={simulation.url}") as (process, url):
+            assert process.stderr is not None
+            push = re.search(r"address=(\S+)", process.stderr.readline())
+            assert push
+            async with aiohttp.ClientSession() as http:
+                for address in (f"ws://{push[1]}", f"{url}/ws"):
+                    async with http.ws_connect(address) as socket, asyncio.timeout(20):
+                        while (await socket.receive_json())["type"] != "snapshot_end":
+                            pass
+                        simulation.comfy.submit({**simulation.traffic.body(), "extra_data": {"job_id": 7}})
+                        status, last = "", {}
+                        while status not in {"completed", "failed"}:
+                            message = await socket.receive_json()
+                            if message["type"] == "progress_update":
+                                last = message["data"]
+                                status = last["status"]
+                        assert (last["job_id"], last["server"], last["progress_percent"]) == (7, "gpu0", 100)
