@@ -87,24 +87,32 @@ class Bridge:
             raise TypeError("sockets is no dict")
 
         async def send_json(*args: Any, **kwargs: Any) -> Any:
+            behind = False
             try:
-                self._hear(*args, **kwargs)
+                behind = self._hear(*args, **kwargs)
             except Exception as error:
                 self._complain(error)
+            if behind:
+                # One turn of the loop, in which the writers write: an exporter takes a job for over when `status` says
+                # so, and has no use for events of it that come later.
+                await asyncio.sleep(0)
             return await original(*args, **kwargs)
 
         self._server.send_json = send_json
 
-    def _hear(self, event: Any, data: Any, sid: Any = None, *_: Any, **__: Any) -> None:
+    def _hear(self, event: Any, data: Any, sid: Any = None, *_: Any, **__: Any) -> bool:
+        """Forward what is to be forwarded, and say whether it is not, and goes to exporters that are still behind."""
         # Without a sid it is a broadcast, which an exporter hears anyhow.
-        if sid is None or event not in FORWARDED:
-            return
-        hearers = [ws for name, ws in self._server.sockets.items() if name.startswith(PREFIX)]
-        if not hearers or (isinstance(sid, str) and sid.startswith(PREFIX)):
-            return
-        # Not of a job: a client that connects while its job runs is told only which node that is at.
-        if not isinstance(data, dict) or "prompt_id" not in data:
-            return
+        if sid is None or (isinstance(sid, str) and sid.startswith(PREFIX)):
+            return any(not outbox.begun for outbox in self._outboxes.values())
+        if event in FORWARDED:
+            hearers = [ws for name, ws in self._server.sockets.items() if name.startswith(PREFIX)]
+            # Without prompt_id it tells a client that connects where its job is; the others know.
+            if hearers and isinstance(data, dict) and "prompt_id" in data:
+                self._forward(event, data, hearers)
+        return False
+
+    def _forward(self, event: str, data: dict[str, Any], hearers: list[web.WebSocketResponse]) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._server.loop:
             # An extension that calls from a loop of its own; the sockets belong to ComfyUI's.
@@ -126,6 +134,7 @@ class Bridge:
 
     async def _write(self, ws: web.WebSocketResponse, outbox: _Outbox, loop: asyncio.AbstractEventLoop) -> None:
         # This task is never cancelled, for in aiohttp that would cancel whoever else waits for the same connection.
+        outbox.begun = True
         try:
             while outbox.frames:
                 end_of_patience = loop.call_later(self._patience, self._cut_off, ws)
@@ -173,6 +182,8 @@ class _Outbox:
     """Kept, because the event loop holds tasks only weakly."""
 
     def __init__(self, frame: str) -> None:
+        self.begun = False
+        """Whether the writer had a turn; then what is left waits for the exporter."""
         self.frames = deque([frame])
         self._size = len(frame)
 
@@ -191,7 +202,7 @@ class _Outbox:
 
 
 def _start(writing: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """Begin in the background; where Python can, at once, so that a frame goes out before ComfyUI's next one."""
+    """Begin to write; where Python can, without waiting for the loop's next turn."""
     if sys.version_info >= (3, 12):
         return asyncio.Task(writing, loop=loop, eager_start=True)
     return loop.create_task(writing)

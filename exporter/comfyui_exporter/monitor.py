@@ -161,6 +161,11 @@ class Monitor:
         """Whether every server was tried once: its first look is done, or it does not answer."""
         return all(watch.tried.is_set() for watch in self._watches.values())
 
+    async def first_look(self) -> None:
+        """Wait until `ready`."""
+        for watch in list(self._watches.values()):
+            await watch.tried.wait()
+
     def start(self) -> None:
         """Begin to watch; needs a running loop."""
         for server in self._config.servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -24,15 +25,22 @@ def hosts_of(external_url: str | None) -> tuple[str, ...]:
 
 
 class PushService:
-    """Tells clients what the board tells. `app` is the application of its own port, `handler` answers `/ws`."""
+    """Tells clients what the board tells. `app` is the application of its own port, `handler` answers `/ws`.
 
-    def __init__(self, monitor: Monitor, push: Push, external_url: str | None = None) -> None:
+    `held` lets clients wait for their snapshot until every server was looked at, see `start`: to a relay that lived
+    through our restart, an empty one would say that all jobs are gone.
+    """
+
+    def __init__(self, monitor: Monitor, push: Push, external_url: str | None = None, *, held: bool = False) -> None:
         self.hub = Hub(
             answers=BoardAnswers(monitor.board),
             queue_size=push.queue_size,
             max_clients=push.max_clients,
             counts=PushCounts(monitor.metrics),
+            held=held,
         )
+        self._monitor = monitor
+        self._waiting: asyncio.Task[None] | None = None
         self._token = None if push.token_file is None else TokenFile(push.token_file, read_secret)
         self.access = Access(allowed_origins=push.allowed_origins, hosts=hosts_of(external_url), token=self._token)
         self._board = monitor.board
@@ -45,7 +53,17 @@ class PushService:
         token = None if self._token is None else await self._token.token()
         return None if token is None else job_token(token, prompt_id)
 
+    def start(self) -> None:
+        """Give snapshots as soon as the monitor, which has to be started, is ready."""
+        self._waiting = asyncio.create_task(self._release(), name="push: first look")
+
+    async def _release(self) -> None:
+        await self._monitor.first_look()
+        self.hub.release()
+
     async def close(self) -> None:
         """Say goodbye to everybody."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._board.remove_reader(self.hub)
         await self.hub.close()

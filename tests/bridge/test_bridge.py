@@ -163,6 +163,18 @@ async def test_what_comfyui_broadcasts_is_not_sent_twice(comfyui):
     assert heard["comfyui-exporter-1"] == [text(*event) for event in EVENTS]
 
 
+@pytest.mark.parametrize("receiver", [None, "comfyui-exporter-1"])
+async def test_what_comfyui_says_after_an_event_comes_after_it(comfyui, receiver):
+    load()
+    await comfyui.connect("comfyui-exporter-1")
+    said = [*EVENTS[:-1], ("status", {"status": {"exec_info": {"queue_remaining": 0}}}), EVENTS[-1]]
+    # All at once, as after a node that kept Python to itself.
+    for event, data in said:
+        comfyui.server.messages.put_nowait((event, data, receiver if event == "status" else "browser"))
+    heard = await comfyui.everything_heard()
+    assert heard["comfyui-exporter-1"] == [text(*event) for event in said]
+
+
 async def test_the_job_of_an_exporter_is_told_to_that_exporter_alone(comfyui):
     load()
     await comfyui.connect("comfyui-exporter-1")

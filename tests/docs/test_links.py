@@ -19,6 +19,7 @@ PACKAGE = ROOT / "exporter/comfyui_exporter"
 METRIC = re.compile(r"\bcomfyui_[a-z0-9_]+")
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 NO_METRICS = {
+    "comfyui_bridge": "the extension of ComfyUI",
     "comfyui_exporter": "the package",
     "comfyui_version": "a key of recordings",
     "comfyui_prompt_id": "a field of jobs",
@@ -28,6 +29,7 @@ OF_OTHERS = {
     "--listen": "ComfyUI",
     "--enable-feature": "Prometheus",
     "--strict": "mypy",
+    "--url": "bench/real_progress.py",
 }
 VARIABLE = re.compile(r"\bCOMFYUI_[A-Z_]+\b")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
