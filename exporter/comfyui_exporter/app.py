@@ -13,6 +13,7 @@ from comfyui_exporter.config.settings import Settings
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
 from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.push.open_files import allow_open_files
 from comfyui_exporter.push_service import PushService, hosts_of
 from comfyui_exporter.web.api import Api
 from comfyui_exporter.web.guard import WriteGuard
@@ -42,6 +43,7 @@ async def _run(settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: reloading comes in a later version"))
     monitor = Monitor(settings.config, self_sources=[ProcessMetrics().render])
     _tell_of_itself(monitor)
+    allow_open_files(settings.config.push.max_clients)
     push = PushService(monitor, settings.config.push, settings.external_url, held=True)
     app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready)
     guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
