@@ -124,7 +124,7 @@ class MetricSink:
         running = {job: run for job, run in shown.items() if run.state is State.PROCESSING}
         stepping = {job: run.progress for job, run in running.items() if run.progress.steps}
         self._store.replace(
-            families.JOB_PROGRESS, server, {job: run.progress.percent / 100 for job, run in shown.items()}
+            families.JOB_PROGRESS, server, {job: round(run.progress.percent / 100, 4) for job, run in shown.items()}
         )
         self._store.replace(
             families.JOB_CURRENT_STEP, server, {job: progress.step for job, progress in stepping.items()}
