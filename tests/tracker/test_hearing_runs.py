@@ -27,7 +27,15 @@ from comfyui_exporter.tracker.observations import (
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.tracker import ATTACH_WITHIN, DEAF_STALL_ESTIMATES, DEAF_STALL_FACTOR, Timing, Tracker
-from comfyui_exporter.tracker.transitions import Changed, Ended, Progressed, Started, Submitted, Transition
+from comfyui_exporter.tracker.transitions import (
+    Changed,
+    Ended,
+    NodeTimed,
+    Progressed,
+    Started,
+    Submitted,
+    Transition,
+)
 
 GRAPH = Graph({"1": GraphNode("Load"), "2": GraphNode("KSampler", ("1",)), "3": GraphNode("Save", ("2",))}, "shape")
 
@@ -414,3 +422,19 @@ def test_what_is_known_of_it_only_later_does_not_undo_what_was_registered() -> N
         if isinstance(change, Submitted)
     )
     assert (submitted.run.details.job_id, submitted.run.details.job_type) == (7, "portrait")
+
+
+def test_nodes_of_a_job_that_no_read_showed_before_its_end_are_timed_all_the_same() -> None:
+    tracker = make_tracker()
+    tracker.apply(ExecutionBegan(1, "a"))
+    tracker.apply(steps(2, "a", 0.0, 1.0))
+    for step in (1, 2, 3):
+        tracker.apply(steps(2 + step, "a", step, 3))
+    tracker.apply(NodesHeard(6, "a", (NodeHeard("2", NodeState.FINISHED, 3, 3, "2"),), whole=True))
+    found = HistoryEntry("a", 0, Outcome.COMPLETED, Details(graph=GRAPH), started_ms=1000, ended_ms=6000)
+    timed = [change.timed for change in tracker.apply(HistoryPage(7, (found,))) if isinstance(change, NodeTimed)]
+    assert [(one.node_type, one.seconds, one.steps) for one in timed] == [
+        ("KSampler", 1.0, 1),
+        ("KSampler", 1.0, 1),
+        ("KSampler", 4.0, 0),
+    ]

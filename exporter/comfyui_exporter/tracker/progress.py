@@ -134,6 +134,8 @@ class RunProgress:
         self._done = set[str]()
         self._current: str | None = None
         self._stepping: str | None = None
+        self._untyped: list[tuple[str, float, int]] = []
+        """What was timed while the graph was not known: (node, seconds, steps)."""
         self._whole = False
         self._complete = since_start
         """Whether everything since the start, or since the last gap, was heard: only then beginnings are known."""
@@ -143,13 +145,16 @@ class RunProgress:
         """The submitted graph; None while not known."""
         return self._graph
 
-    def learn_graph(self, graph: Graph | None) -> None:
-        """Take up the graph, now that it is known."""
-        if self._graph is None and graph is not None:
-            self._graph = graph
-            self._types = _types_of(graph)
-            for node_id, node in self._nodes.items():
-                self._finish_sources(node_id, include=node.state is NodeState.FINISHED)
+    def learn_graph(self, graph: Graph | None) -> list[Timed]:
+        """Take up the graph, now that it is known, and give what was timed before the classes were."""
+        if self._graph is not None or graph is None:
+            return []
+        self._graph = graph
+        self._types = _types_of(graph)
+        for node_id, node in self._nodes.items():
+            self._finish_sources(node_id, include=node.state is NodeState.FINISHED)
+        untyped, self._untyped = self._untyped, []
+        return [timed for node_id, seconds, steps in untyped for timed in self._timed(node_id, seconds, steps)]
 
     def missed(self) -> None:
         """Events went unheard: no beginning before now is known for sure."""
@@ -206,10 +211,9 @@ class RunProgress:
             yield from self._end(at, heard.node_id, node)
 
     def _step(self, at: float, node_id: str, node: _Node, value: float, most: float) -> Iterator[Timed]:
-        node_type = self._types.get(node_id)
         steps = value - node.value
-        if most == node.max and most > 1 and steps >= 1 and node.value >= 1 and node.stepped is not None and node_type:
-            yield Timed(node_type, max(0.0, at - node.stepped) / steps, int(steps))
+        if most == node.max and most > 1 and steps >= 1 and node.value >= 1 and node.stepped is not None:
+            yield from self._timed(node_id, max(0.0, at - node.stepped) / steps, int(steps))
         if value != node.value or most != node.max:
             # The first step holds the loading of the model as well, so the time of steps begins after it.
             node.stepped = at if value >= 1 else None
@@ -218,11 +222,18 @@ class RunProgress:
     def _end(self, at: float, node_id: str, node: _Node) -> Iterator[Timed]:
         node.state, node.ended = NodeState.FINISHED, at
         self._finish_sources(node_id, include=True)
+        if node.began is not None:
+            yield from self._timed(node_id, max(0.0, at - node.began), 0)
+
+    def _timed(self, node_id: str, seconds: float, steps: int) -> Iterator[Timed]:
+        """Give a sample; as long as the graph is not read, and with it the classes of nodes, it waits for that."""
         node_type = self._types.get(node_id)
-        if node.began is not None and node_type:
-            seconds = max(0.0, at - node.began)
-            self._costs.learn(node_type, seconds)
-            yield Timed(node_type, seconds)
+        if node_type:
+            if not steps:
+                self._costs.learn(node_type, seconds)
+            yield Timed(node_type, seconds, steps)
+        elif self._graph is None and len(self._untyped) < _MOST_OUTSIDE:
+            self._untyped.append((node_id, seconds, steps))
 
     def _end_others(self, at: float, but: str) -> Iterator[Timed]:
         """Without `progress_state`, the next node that executes tells that the one before is done."""

@@ -390,7 +390,7 @@ class Tracker:
         if heard is None or run.state is not State.PROCESSING:
             return
         if heard.graph is None and run.detailed:
-            heard.learn_graph(run.details.graph)
+            changes += [NodeTimed(at, timed) for timed in heard.learn_graph(run.details.graph)]
         progress = heard.now(at, run.progress.percent)
         if progress != run.progress or stalled != run.stalled:
             moved = self._put(replace(run, progress=progress, stalled=stalled))
@@ -471,7 +471,7 @@ class Tracker:
         ended = replace(run, ended_at=at, stalled=False)
         heard = self.hearing.forget(run.prompt_id)
         if heard is not None:
-            heard.learn_graph(run.details.graph)
+            changes += [NodeTimed(at, timed) for timed in heard.learn_graph(run.details.graph)]
             self._reports.append((run.run_id, heard))
         del self._open[run.run_id]
         self._unlisted.pop(run.run_id, None)
