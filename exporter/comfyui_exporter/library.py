@@ -17,7 +17,8 @@ from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.sections import Push
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.feed import Feed
-from comfyui_exporter.jobs.update import BatchUpdate, ProgressUpdate, ServerUpdate
+from comfyui_exporter.jobs.board import Reader
+from comfyui_exporter.jobs.update import ProgressUpdate
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.collector import StoreCollector
 from comfyui_exporter.monitor import Monitor
@@ -42,7 +43,7 @@ class DatabaseManager(Protocol):
         ...
 
 
-class StatusMonitor:
+class StatusMonitor(Reader):
     """Watches one ComfyUI, and tells of its jobs by callback, iteration, database and WebSocket.
 
     Args:
@@ -289,18 +290,6 @@ class StatusMonitor:
         prompt = self._runs.pop(run_id, None)
         if prompt is not None and self._monitor.board.find(prompt_id=prompt) is None and prompt in self._prompts:
             self._bound.pop(self._prompts.pop(prompt), None)
-
-    def batch(self, update: BatchUpdate) -> None:
-        """Nothing to do."""
-
-    def batch_removed(self, batch_id: str) -> None:
-        """Nothing to do."""
-
-    def server(self, update: ServerUpdate) -> None:
-        """Nothing to do."""
-
-    def server_removed(self, name: str) -> None:
-        """Nothing to do."""
 
 
 _GOODBYE = 5.0

@@ -26,24 +26,25 @@ from comfyui_exporter.metrics.store import MetricStore, SelfSource
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
+from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.tracker import Timing, Tracker
 from comfyui_exporter.tracker.transitions import Transition
 from comfyui_exporter.tracker.view import ServerView
 from comfyui_exporter.watch.clock import Clock
-from comfyui_exporter.watch.server_watch import ServerWatch, Sink
+from comfyui_exporter.watch.server_watch import ServerWatch
 from comfyui_exporter.watch.source import Connector
 
 log = logging.getLogger("comfyui_exporter.monitor")
 
 
-class Fanout:
+class Fanout(Sink):
     """Tells several sinks; one that raises is logged and counted, and keeps nothing from the others."""
 
     def __init__(self, sinks: Sequence[tuple[str, Sink]], failed: Callable[[str], None]) -> None:
         self._sinks = tuple(sinks)
         self._failed = failed
 
-    def transitions(self, server: str, changes: list[Transition]) -> None:
+    def transitions(self, server: str, changes: Sequence[Transition]) -> None:
         """What happened."""
         self._each(lambda sink: sink.transitions(server, changes))
 
@@ -72,30 +73,18 @@ class Fanout:
                 self._failed(name)
 
 
-class _RegistrationTimeouts:
+class _RegistrationTimeouts(Sink):
     """Tells of registered jobs that no server shows."""
 
     def __init__(self, registrations: Registrations, board: JobBoard) -> None:
         self._registrations = registrations
         self._board = board
 
-    def transitions(self, server: str, changes: list[Transition]) -> None:
-        """Nothing to do."""
-
     def view(self, server: str, view: ServerView, at: float) -> None:
         """Count the time in which all servers answer."""
         for registration in self._registrations.seen(server, up=view.up is True, at=at):
             log.warning("no server has shown the registered job", extra={"prompt_id": registration.prompt_id})
             self._board.registered(registration, at, ProgressStatus.TIMEOUT)
-
-    def busy(self, server: str, seconds: float) -> None:
-        """Nothing to do."""
-
-    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
-        """Nothing to do."""
-
-    def event(self, server: str, kind: str, received_bytes: int) -> None:
-        """Nothing to do."""
 
 
 class Monitor:

@@ -13,7 +13,7 @@ from comfyui_exporter.config.errors import ConfigError
 from comfyui_exporter.config.load import load_config, parse
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.rules import Shard
-from comfyui_exporter.config.sections import JobStatus
+from comfyui_exporter.jobs.update import ProgressStatus
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}", "servers:\n", "\ufeff", "null"])
@@ -90,7 +90,7 @@ def test_every_key_of_a_full_file_arrives(config_of):
     assert config.max_response_size == 1 << 30
     assert config.store.retention == 15 * 86_400
     assert config.push.allowed_origins == ("https://a.example.org",)
-    assert config.webhooks[0].statuses == (JobStatus.TIMEOUT,)
+    assert config.webhooks[0].statuses == (ProgressStatus.TIMEOUT,)
     assert config.limits.job_series == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from comfyui_exporter.config import rules
 from comfyui_exporter.config.fields import Boundaries, DurationRange, File, HttpUrl, Text, WholeNumber
 from comfyui_exporter.config.units import parse_duration
+from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.metrics.buckets import DEFAULTS
 
 
@@ -108,20 +108,6 @@ class Push(Section):
     )
 
 
-class JobStatus(StrEnum):
-    """What a job is as users see it (values of ProgressStatus)."""
-
-    UNKNOWN = "unknown"
-    INITIALIZING = "initializing"
-    QUEUED = "queued"
-    PROCESSING = "processing"
-    COMPLETING = "completing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-
-
 class Webhook(Section):
     """A URL that is called when a job changes its status."""
 
@@ -129,10 +115,10 @@ class Webhook(Section):
     secret_file: File | None = Field(
         None, description="File with the secret that signs each call.", examples=["secrets/webhook-secret"]
     )
-    statuses: tuple[JobStatus, ...] = Field(
-        (JobStatus.COMPLETED, JobStatus.FAILED),
+    statuses: tuple[ProgressStatus, ...] = Field(
+        (ProgressStatus.COMPLETED, ProgressStatus.FAILED),
         min_length=1,
-        description=f"Which statuses are told: {', '.join(JobStatus)}.",
+        description=f"Which statuses are told: {', '.join(ProgressStatus)}.",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from comfyui_exporter.jobs.batches import Batches
 from comfyui_exporter.jobs.describe import Describe
@@ -15,6 +14,7 @@ from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
+from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.transitions import (
     Changed,
     Ended,
@@ -32,32 +32,29 @@ LOOK_AGAIN = 5.0
 """Seconds between updates of a job of which nothing but estimate or place changed."""
 
 
-class Reader(Protocol):
-    """Is told what changed; must return at once and raise nothing."""
+class Reader:
+    """Is told what changed; must return at once and raise nothing.
+
+    It has methods for what it cares about, and passes over the rest.
+    """
 
     def job(self, update: ProgressUpdate) -> None:
         """How a job is now."""
-        ...
 
     def removed(self, run_id: str) -> None:
         """A job left memory."""
-        ...
 
     def batch(self, update: BatchUpdate) -> None:
         """How a batch is now."""
-        ...
 
     def batch_removed(self, batch_id: str) -> None:
         """The last job of a batch left memory."""
-        ...
 
     def server(self, update: ServerUpdate) -> None:
         """How a server is now."""
-        ...
 
     def server_removed(self, name: str) -> None:
         """A server is not watched any more."""
-        ...
 
 
 @dataclass(slots=True)
@@ -71,7 +68,7 @@ class _Entry:
     """Counts up in the order in which jobs were first seen."""
 
 
-class JobBoard:
+class JobBoard(Sink):
     """Turns what watching tells into updates, keeps the newest of each run, and tells readers what differs.
 
     `wall` turns a point in time of the observations into Unix time; `title` a failure pattern into words.
@@ -161,7 +158,7 @@ class JobBoard:
 
     # What watching tells
 
-    def transitions(self, server: str, changes: Iterable[Transition]) -> None:
+    def transitions(self, server: str, changes: Sequence[Transition]) -> None:
         """Take in what happened."""
         for change in changes:
             match change:
@@ -194,15 +191,6 @@ class JobBoard:
                 self._put_run(server, run, at)
         for batch in self._batches.due(at):
             self._tell_batch(batch)
-
-    def busy(self, server: str, seconds: float) -> None:
-        """Nothing to do."""
-
-    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
-        """Nothing to do."""
-
-    def event(self, server: str, kind: str, received_bytes: int) -> None:
-        """Nothing to do."""
 
     def add_server(self, server: str) -> None:
         """A server is watched from now on; nothing is known of it yet."""

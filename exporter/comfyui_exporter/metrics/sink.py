@@ -12,6 +12,7 @@ from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.runs import Run, State
+from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.transitions import Transition
 from comfyui_exporter.tracker.view import ServerView
 
@@ -20,7 +21,7 @@ FAILURE_AGE = 3600.0
 """Seconds for which a failed job is shown by name."""
 
 
-class MetricSink:
+class MetricSink(Sink):
     """Keeps the series of the servers it is told of.
 
     `wall` turns a point in time of the observations into Unix time. `job_types` are those that the configuration names.
@@ -55,7 +56,7 @@ class MetricSink:
         """Drop a server with all its series."""
         self._store.remove_server(server)
 
-    def transitions(self, server: str, changes: Iterable[Transition]) -> None:
+    def transitions(self, server: str, changes: Sequence[Transition]) -> None:
         """Count what happened."""
         for change in changes:
             self._add(server, increments(change, self._patterns))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from comfyui_exporter.jobs.board import Reader
 from comfyui_exporter.jobs.update import BatchUpdate, ProgressUpdate, ServerUpdate
 from comfyui_exporter.push import messages
 from comfyui_exporter.push.audience import Audience
@@ -32,7 +33,7 @@ LEAVE = 5.0
 READ_BUFFER = 64 * 1024
 
 
-class Hub:
+class Hub(Reader):
     """Keeps the newest of everything and the clients that are told. One event loop owns it.
 
     Publishing never waits and never fails because of a client. As long as the hub is `held`, clients that connect wait

@@ -288,23 +288,26 @@ class Tracker:
         self._unlisted.pop(run.run_id, None)
         if run.seen_running and run.state is State.PROCESSING:
             return
-        shown = replace(
-            run,
-            state=State.PROCESSING,
-            seen_running=True,
-            started_at=at if run.started_at is None else run.started_at,
-            start_seen=run.start_seen or run.first_seen < at,
-            predicted=self._predict(run) if run.started_at is None else run.predicted,
-        )
+        start_seen = run.start_seen or run.first_seen < at
+        shown = replace(self._begun(at, run), seen_running=True, start_seen=start_seen)
         self.last_activity = at
         if run.started_at is None:
             self._start(at, shown, changes)
         else:
             self._change(at, shown, changes)
 
-    def _predict(self, run: Run) -> float | None:
+    def _begun(self, at: float, run: Run) -> Run:
+        """Let a run execute, from now on unless it did before."""
+        if run.started_at is not None:
+            return replace(run, state=State.PROCESSING)
         expected = self._expect(run)
-        return None if expected is None else expected.median
+        return replace(
+            run,
+            state=State.PROCESSING,
+            started_at=at,
+            start_seen=run.start_seen or run.first_seen < at,
+            predicted=None if expected is None else expected.median,
+        )
 
     def _show_pending(self, at: float, run: Run, changes: list[Transition]) -> None:
         self._unlisted.pop(run.run_id, None)
@@ -332,14 +335,7 @@ class Tracker:
             if run.state is State.QUEUED and (waiting is None or run.order < waiting.order):
                 waiting = run
         if waiting is not None:
-            begun = replace(
-                waiting,
-                state=State.PROCESSING,
-                started_at=at,
-                start_seen=waiting.first_seen < at,
-                predicted=self._predict(waiting),
-            )
-            self._start(at, begun, changes)
+            self._start(at, self._begun(at, waiting), changes)
 
     # Events
 
@@ -371,14 +367,7 @@ class Tracker:
             presumed = other.state is State.PROCESSING and not other.seen_running and other.heard_at is None
             if presumed and other.run_id != run.run_id:
                 self._change(at, _waiting(other), changes)
-        heard = replace(
-            run,
-            state=State.PROCESSING,
-            heard_at=at,
-            started_at=at if run.started_at is None else run.started_at,
-            start_seen=run.start_seen or (run.started_at is None and run.first_seen < at),
-            predicted=self._predict(run) if run.started_at is None else run.predicted,
-        )
+        heard = replace(self._begun(at, run), heard_at=at)
         if run.started_at is None:
             self._start(at, heard, changes)
         else:

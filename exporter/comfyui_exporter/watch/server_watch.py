@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 from random import Random
-from typing import Protocol
 
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
 from comfyui_exporter.eta.forecast import forecast
@@ -19,6 +18,7 @@ from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
+from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Transition
 from comfyui_exporter.tracker.view import ServerView, in_queue_order
@@ -45,25 +45,6 @@ class _Outcome(Enum):
     DONE = auto()
     IN_PART = auto()
     SILENCE = auto()
-
-
-class Sink(Protocol):
-    """Is told what watching shows; must return at once and raise nothing."""
-
-    def transitions(self, server: str, changes: list[Transition]) -> None:
-        """What happened."""
-
-    def view(self, server: str, view: ServerView, at: float) -> None:
-        """How the server is now."""
-
-    def busy(self, server: str, seconds: float) -> None:
-        """For so long a job ran."""
-
-    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
-        """A request was made."""
-
-    def event(self, server: str, kind: str, received_bytes: int) -> None:
-        """An event came."""
 
 
 class ServerWatch:
