@@ -61,7 +61,7 @@ def test_hostile_words_stay_inside_their_quotes():
 def test_whatever_is_logged_is_one_line_of_visible_characters(log_format, message, key, value):
     record = _record("%s", message)
     if key not in vars(record):
-        setattr(record, key, value)
+        vars(record)[key] = value  # as logging does with `extra`; setattr refuses a key such as `__dict__`
     line = FORMATTERS[log_format]().format(record)
     assert line.isprintable()
     if log_format == "json":
