@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from sys import intern
 
@@ -63,73 +64,89 @@ def _readable(graph: msgspec.Raw) -> Iterator[_Node]:
             continue
 
 
+@dataclass(slots=True)
+class NeededNode:
+    """A node that the requested outputs depend on, as it was submitted."""
+
+    class_type: str
+    inputs: Mapping[str, msgspec.Raw]
+    sources: tuple[str, ...]
+    """Ids of the nodes that its inputs link to."""
+    raw: msgspec.Raw
+    """All of it."""
+
+
+def needed_nodes(graph: msgspec.Raw, requested: msgspec.Raw) -> dict[str, NeededNode]:
+    """Read the nodes that the requested outputs depend on, themselves included; none for what is no graph.
+
+    ComfyUI executes only these: an input `[node_id, slot]` is a link to another node.
+    """
+    try:
+        nodes = decode(_nodes, graph)
+        outputs = decode(_ids, requested)
+    except PayloadError:
+        return {}
+    reached = dict[str, NeededNode]()
+    waiting = [node_id for node_id in outputs if isinstance(node_id, str) and node_id in nodes]
+    while waiting and len(reached) < _MOST_NODES:
+        node_id = waiting.pop()
+        if node_id in reached:
+            continue
+        node = _needed_node(nodes[node_id], nodes)
+        reached[text(node_id, MAX_NODE_ID)] = node
+        waiting.extend(node.sources)
+    return reached
+
+
 class GraphReader:
     """Reads submitted graphs. Jobs of one shape get the same object, so that a deep queue costs little memory."""
 
     def __init__(self) -> None:
         self._shapes: OrderedDict[str, Graph] = OrderedDict()
 
-    def read(self, graph: msgspec.Raw, requested: msgspec.Raw) -> Graph | None:
-        """Read the nodes that the requested outputs depend on, themselves included; None for what is no graph.
-
-        ComfyUI executes only these: an input `[node_id, slot]` is a link to another node.
-        """
-        nodes = _needed(graph, requested)
+    def read(self, nodes: Mapping[str, NeededNode]) -> Graph | None:
+        """Make the graph of these nodes; None if there are none."""
         if not nodes:
             return None
         shape = _shape_of(nodes)
-        known = self._shapes.pop(shape, None) or Graph(nodes, shape)
+        known = self._shapes.pop(shape, None) or Graph(
+            {node_id: GraphNode(node.class_type, node.sources) for node_id, node in nodes.items()}, shape
+        )
         self._shapes[shape] = known
         if len(self._shapes) > _SHAPES_KEPT:
             self._shapes.popitem(last=False)
         return known
 
 
-def _needed(graph: msgspec.Raw, requested: msgspec.Raw) -> dict[str, GraphNode]:
-    try:
-        nodes = decode(_nodes, graph)
-        outputs = decode(_ids, requested)
-    except PayloadError:
-        return {}
-    reached = dict[str, GraphNode]()
-    waiting = [node_id for node_id in outputs if isinstance(node_id, str) and node_id in nodes]
-    while waiting and len(reached) < _MOST_NODES:
-        node_id = waiting.pop()
-        if node_id in reached:
-            continue
-        node = _graph_node(nodes[node_id], nodes)
-        reached[text(node_id, MAX_NODE_ID)] = node
-        waiting.extend(node.sources)
-    return reached
-
-
-def _graph_node(raw: msgspec.Raw, nodes: Mapping[str, msgspec.Raw]) -> GraphNode:
+def _needed_node(raw: msgspec.Raw, nodes: Mapping[str, msgspec.Raw]) -> NeededNode:
     try:
         node = decode(_linked_node, raw)
     except PayloadError:
-        return GraphNode("")
-    return GraphNode(
-        intern(text(node.class_type, MAX_CLASS)),
-        tuple(dict.fromkeys(source for source in _sources(node) if source in nodes)),
-    )
-
-
-def _sources(node: _LinkedNode) -> Iterator[str]:
-    """Read which nodes one node takes its inputs from; none for what has no readable inputs."""
+        return NeededNode("", {}, (), raw)
+    class_type = intern(text(node.class_type, MAX_CLASS))
     try:
         inputs = decode(_inputs, node.inputs)
     except PayloadError:
-        return
-    for raw in inputs.values():
-        data = memoryview(raw)
-        if len(data) > _MAX_LINK or data[0] != _BRACKET:
-            continue
-        try:
-            yield decode(_link, raw)[0]
-        except PayloadError:
-            continue
+        return NeededNode(class_type, {}, (), raw)
+    sources = dict[str, None]()
+    for value in inputs.values():
+        # Most are plain values, and a deep queue has many thousand of them.
+        if memoryview(value)[0] == _BRACKET and (source := link_of(value)) is not None and source in nodes:
+            sources[source] = None
+    return NeededNode(class_type, inputs, tuple(sources), raw)
 
 
-def _shape_of(nodes: Mapping[str, GraphNode]) -> str:
+def link_of(value: msgspec.Raw) -> str | None:
+    """Read which node an input links to; None if it is a value."""
+    data = memoryview(value)
+    if len(data) > _MAX_LINK or data[0] != _BRACKET:
+        return None
+    try:
+        return decode(_link, value)[0]
+    except PayloadError:
+        return None
+
+
+def _shape_of(nodes: Mapping[str, NeededNode]) -> str:
     parts = sorted((node_id, node.class_type, *node.sources) for node_id, node in nodes.items())
     return blake2b(msgspec.json.encode(parts), digest_size=12).hexdigest()

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from comfyui_exporter.comfyui.graph import GraphReader, class_types
+from comfyui_exporter.comfyui.features import features_of
+from comfyui_exporter.comfyui.graph import GraphReader, class_types, needed_nodes
 from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, tag, value_of
 from comfyui_exporter.tracker.observations import Details
 
@@ -50,13 +51,16 @@ class SubmissionReader:
         except PayloadError:
             tags = {}  # null and lists are accepted by ComfyUI (recording `extra_data_list`)
         created = value_of(tags.get("create_time"))
+        nodes = needed_nodes(graph, requested)
+        read = self._graphs.read(nodes)
         return Details(
             job_id=_job_id(value_of(tags.get("job_id"))),
             job_type=tag(value_of(tags.get("job_type"))) or self._type_of(graph),
             batch_id=tag(value_of(tags.get("batch_id"))) or None,
             created_ms=int(created) if _is_time(created) else None,
             labels=tuple(tag(value_of(tags.get(name))) for name in self._job_labels),
-            graph=self._graphs.read(graph, requested),
+            graph=read,
+            features=None if read is None else features_of(nodes, read.shape),
         )
 
     def _type_of(self, graph: msgspec.Raw) -> str:

@@ -24,3 +24,5 @@ class Forecast:
     positions: Mapping[str, int] = field(default_factory=dict)
     """Places of those that wait, by run_id, from 1."""
     drain_seconds: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long each takes from its start to its end, by run_id; absent where nothing is known of it."""

@@ -8,7 +8,7 @@ leaves this true.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from comfyui_exporter.tracker.observations import HistoryEntry
 
@@ -31,11 +31,21 @@ class Ground:
         """Entries that started no later than this were there at the very first look (ComfyUI's clock)."""
         self.dated = True
         """Whether `before_ms` tells of every entry if it was there: a mark without timestamps leaves only its place."""
+        self.changes: dict[Identity, bool] | None = None
+        """What was added or became ground (then True), for whoever writes it down and clears it; None: nobody does."""
+
+    def restore(self, known: Mapping[Identity, bool]) -> None:
+        """Continue with entries that were accounted for, oldest first, each with whether it is ground."""
+        for identity, ground in known.items():
+            self._known[identity] = None
+            if not ground:
+                self._unverified[identity] = None
 
     def begin(self, mark: HistoryEntry | None) -> None:
         """Take the newest entry of the very first look as the mark: nothing up to it is ever counted."""
         if mark is not None:
             self._known[mark.identity] = None
+            self._note(mark.identity, ground=True)
             self.newest = mark.identity
             self.before_ms = mark.started_ms if mark.started_ms is not None else mark.ended_ms
             self.dated = self.before_ms is not None
@@ -65,6 +75,7 @@ class Ground:
         """Account for an entry, without a claim about what lies before it."""
         self._known[identity] = None
         self._unverified[identity] = None
+        self._note(identity, ground=False)
         if self.newest is None or (identity[2] or 0) >= (self.newest[2] or 0):
             self.newest = identity
         while len(self._known) > self._limit:
@@ -74,8 +85,11 @@ class Ground:
 
     def verify(self, identities: Iterable[Identity] | None = None) -> None:
         """Declare these entries (all that are known, if none are named) to be ground."""
-        if identities is None:
-            self._unverified.clear()
-            return
-        for identity in identities:
-            self._unverified.pop(identity, None)
+        for identity in tuple(self._unverified) if identities is None else identities:
+            if identity in self._unverified:
+                del self._unverified[identity]
+                self._note(identity, ground=True)
+
+    def _note(self, identity: Identity, *, ground: bool) -> None:
+        if self.changes is not None:
+            self.changes[identity] = ground

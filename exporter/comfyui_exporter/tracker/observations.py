@@ -53,6 +53,33 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class Features:
+    """What of a submitted graph tells how long the job takes; small enough to keep with every run for good.
+
+    A number is 0 where the graph says nothing of it. Strings are hashes but for `model`.
+    """
+
+    fingerprint: str
+    """The same for jobs of one shape with the same settings: only seeds, texts, file names and the like differ."""
+    shape: str
+    """As of the graph."""
+    content: str = ""
+    """The same for jobs that are the same in everything: after one another, all of it comes from the cache."""
+    costly: str = ""
+    """The same for jobs that sample the same: after one another, that comes from the cache."""
+    model: str = ""
+    """File name of the first model that it loads; "" if there is none."""
+    steps: float = 0
+    """Of all samplers together."""
+    pixels: float = 0
+    """Of one image or frame, the largest there is."""
+    frames: float = 0
+    """Of a video; of sound the seconds."""
+    batch: float = 0
+    """Images made at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """What the submitter sent along with a job, as far as we take it; `extra_data` itself stays at the edge."""
 
@@ -66,6 +93,8 @@ class Details:
     """Values of the configured `job_labels`, in their order; "" where the submitter gave none."""
     graph: Graph | None = field(default=None, compare=False, repr=False)
     """None where it could not be read, or the reader had no need of it."""
+    features: Features | None = field(default=None, compare=False, repr=False)
+    """None where the graph could not be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class Registration:
     batch_id: str | None = None
     server: str | None = None
     """None: whichever server shows it."""
+    webhook_url: str | None = None
+    """Whom to call when its status changes. It may be a secret: never logged, and in no update."""
 
     def applied_to(self, details: Details) -> Details:
         """The details with what was registered in place of what was sent along."""

@@ -46,6 +46,8 @@ class Run:
     first_seen: float
     detailed: bool = True
     """Whether what was submitted is known; until it is (or the run ends), nobody is told of the run."""
+    restored: bool = False
+    """Continued from what was kept over a restart of ours, so that its graph is not known yet."""
     submission_seen: bool = False
     """Whether `first_seen` is about when it was submitted (not so for what our first look found waiting)."""
     started_at: float | None = None
@@ -68,6 +70,11 @@ class Run:
     """The history entry that ended it; None while open and for cancelled and lost runs."""
     pattern: str = ""
     """Id of the failure pattern; "" unless failed."""
+
+    @property
+    def looked_into(self) -> bool:
+        """Whether all that was submitted is known, so that nobody has to look into its queue item again."""
+        return self.detailed and not self.restored
 
     @property
     def registered(self) -> bool:

@@ -20,10 +20,12 @@ from comfyui_exporter.tracker.observations import (
     HistoryPage,
     Tick,
 )
+from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.tracker import Tracker
 from comfyui_exporter.tracker.transitions import Ended, Transition
 from comfyui_exporter.watch.budget import ReadBudget
 from comfyui_exporter.watch.catch_up import CatchUp
+from comfyui_exporter.watch.lessons import Lessons
 from comfyui_exporter.watch.queue_reader import QueueReader
 from comfyui_exporter.watch.signals import Signals
 from comfyui_exporter.watch.source import Source
@@ -41,7 +43,10 @@ _ASKED_PER_CYCLE = 200
 
 
 class Poller:
-    """Polls one ComfyUI. `emit` gets the transitions of each observation, in order."""
+    """Polls one ComfyUI. `emit` gets the transitions of each observation, in order.
+
+    `recall` gets up to `lessons_wanted` runs that had ended before the first look, for estimates alone.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,8 @@ class Poller:
         signals: Signals,
         clock: Callable[[], float],
         emit: Callable[[list[Transition]], None],
+        recall: Callable[[Run], None] = lambda _run: None,
+        lessons_wanted: int = 0,
     ) -> None:
         self._source = source
         self._tracker = tracker
@@ -59,6 +66,7 @@ class Poller:
         self._reader = QueueReader(source, tracker, self._budget, clock)
         self._teller = Teller(source, tracker, signals, self._reader, clock, emit, self._begin_anew)
         self._catch_up = CatchUp(source, tracker.ground, self._budget, clock, self._page)
+        self._lessons = Lessons(source, tracker.ground, self._budget, clock, recall, lessons_wanted)
         self._level: int | None = None
         self._falls = 0
         self._queue_dirty = True
@@ -68,8 +76,11 @@ class Poller:
         self._settled: tuple[Identity, ...] = ()
         self.answers = 0
         """How often GET /prompt was answered."""
-        self.looked = False
+        self.looked = tracker.mark is not None
         """Whether the first look is done: the mark is set, and whatever comes after it counts."""
+        if self.looked:
+            # We were away: what is known may be of another process.
+            signals.connection_broke()
 
     @property
     def remaining(self) -> int | None:
@@ -126,6 +137,8 @@ class Poller:
         elif quiet and ask:
             self._raise_ground()
         await self._look_for_missing()
+        if ask and not (self._queue_dirty or self._tail_dirty):
+            await self._lessons.advance()
         await self._teller.tell(Tick(self._clock()))
 
     # First look

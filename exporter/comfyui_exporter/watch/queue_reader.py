@@ -88,7 +88,7 @@ class QueueReader:
         self._budget.charge(self._clock(), received_bytes)
 
     def _count_new(self, remaining: int) -> int:
-        return max(0, remaining - sum(run.detailed for run in self._tracker.open_runs))
+        return max(0, remaining - sum(run.looked_into for run in self._tracker.open_runs))
 
     def _jobs_cheaper(self, size: int, new: int) -> bool:
         return size * _LISTED_BYTES + new * self._item_bytes < size * self._item_bytes / 2
