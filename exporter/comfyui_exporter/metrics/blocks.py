@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 
 from comfyui_exporter.metrics import exposition
 from comfyui_exporter.metrics.buckets import Bounds
@@ -69,6 +70,14 @@ class ScalarBlock(_Block):
             self.series[values] = value
             self.changed()
 
+    def stand_at(self, values: LabelValues, value: float, exemplar: Exemplar | None) -> None:
+        """Let a counter stand where it was counted to elsewhere."""
+        if exemplar is not None:
+            self.exemplars = self.exemplars or {}
+            self.exemplars[values] = exemplar
+        self.series[values] = value
+        self.changed()
+
     def fill(self, series: dict[LabelValues, float]) -> None:
         """Make these the series, all of them."""
         if self.series != series:
@@ -100,6 +109,17 @@ class HistogramBlock(_Block):
         if exemplar is not None:
             histogram.exemplars = histogram.exemplars or {}
             histogram.exemplars[index] = exemplar
+        self.changed()
+
+    def stand_at(
+        self, values: LabelValues, total: float, counts: Sequence[int], exemplars: Mapping[int, Exemplar]
+    ) -> None:
+        """Let a histogram stand as it was counted elsewhere."""
+        histogram = self.stand(values)
+        histogram.counts = list(counts)
+        histogram.sum = total
+        if exemplars:
+            histogram.exemplars = {**(histogram.exemplars or {}), **exemplars}
         self.changed()
 
     def stand(self, values: LabelValues) -> Histogram:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.family import Family
 from comfyui_exporter.metrics.increments import Increment, increments, standing
+from comfyui_exporter.metrics.lasting import Lasting
 from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.metrics.totals import Totals
 from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.runs import Run, State
@@ -25,6 +27,7 @@ class MetricSink(Sink):
     """Keeps the series of the servers it is told of.
 
     `wall` turns a point in time of the observations into Unix time. `job_types` are those that the configuration names.
+    `lasting` takes what continues over a restart; without one it is shown at once.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class MetricSink(Sink):
         *,
         job_series: int = 20,
         failed_series: int = 10,
+        lasting: Lasting | None = None,
     ) -> None:
         self._store = store
+        self._lasting = lasting or Lasting(store, deferred=False)
         self._wall = wall
         self._patterns = tuple(patterns)
         self._job_types = tuple(dict.fromkeys((*job_types, UNKNOWN_JOB_TYPE)))
@@ -45,9 +50,10 @@ class MetricSink(Sink):
         self._failed_series = failed_series
         self._no_labels = ("",) * (len(store.labels(families.JOBS)) - len(families.JOBS.labels))
 
-    def add_server(self, server: str) -> None:
-        """Begin with a server: what it may count stands at 0."""
+    def add_server(self, server: str, totals: Totals | None = None) -> None:
+        """Begin with a server: it continues from these totals, and what it may count stands at 0 at least."""
         self._store.add_server(server)
+        self._lasting.load(server, totals or {})
         for job_type in self._job_types:
             self._add(server, standing(job_type, self._patterns, self._no_labels))
         self._add(server, [Increment(families.RESTARTS, (), 0), Increment(families.BUSY, (), 0)])
@@ -55,6 +61,7 @@ class MetricSink(Sink):
     def remove_server(self, server: str) -> None:
         """Drop a server with all its series."""
         self._store.remove_server(server)
+        self._lasting.forget(server)
 
     def transitions(self, server: str, changes: Sequence[Transition]) -> None:
         """Count what happened."""
@@ -81,7 +88,9 @@ class MetricSink(Sink):
             exemplar = increment.exemplar
             if exemplar is not None:
                 exemplar = replace(exemplar, timestamp=self._wall(exemplar.timestamp))
-            if increment.family.buckets is not None:
+            if increment.family.lasting:
+                self._lasting.add(server, replace(increment, exemplar=exemplar))
+            elif increment.family.buckets is not None:
                 self._store.observe(increment.family, server, increment.labels, increment.amount, exemplar)
             elif increment.amount == 0:
                 self._store.touch(increment.family, server, increment.labels)

@@ -15,7 +15,7 @@ from comfyui_exporter.metrics.buckets import Bounds, resolve
 from comfyui_exporter.metrics.family import Family, Kind
 from comfyui_exporter.metrics.labels import LabelBounds, Limits, check_job_labels, clean
 from comfyui_exporter.metrics.series import Exemplar
-from comfyui_exporter.metrics.totals import Totals
+from comfyui_exporter.metrics.totals import Total, Totals
 
 SelfSource = Callable[[bool], bytes]
 """Further families about the exporter itself: given whether OpenMetrics is asked for, complete families as text."""
@@ -238,6 +238,34 @@ class MetricStore:
                     values = totals.label_values(total, names)
                     self._label_bounds.admit(server, family.name, names, self._bounded(family), values)
                     totals.add_to_block(block, values, total)
+
+    def lasting(self, server: str) -> dict[Family, dict[LabelValues, Total]]:
+        """Every lasting series of a server by its label values, as scrapes see it."""
+        return {
+            family: totals.by_values(block)
+            for family, blocks in self._blocks.items()
+            if family.lasting and (block := blocks.get(server)) is not None
+        }
+
+    def put_lasting(
+        self,
+        family: Family,
+        server: str,
+        labels: LabelValues,
+        value: float,
+        counts: Sequence[int],
+        exemplars: Mapping[int, Exemplar],
+    ) -> None:
+        """Let a lasting series stand as counted elsewhere; `labels` are as `exposed` gave them.
+
+        `value` is a histogram's sum, `counts` its observations by bucket. An exemplar of a counter has the bucket 0.
+        """
+        block = self._block(family, server)
+        usable = {place: use for place, one in exemplars.items() if (use := self._usable(family, one)) is not None}
+        if isinstance(block, ScalarBlock):
+            block.stand_at(labels, value, usable.get(0))
+        elif block is not None:
+            block.stand_at(labels, value, counts, usable)
 
     def _watch(self, names: frozenset[str]) -> None:
         self._known = names

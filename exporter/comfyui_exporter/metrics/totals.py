@@ -28,12 +28,17 @@ Totals = dict[str, list[Total]]
 
 def of_block(block: Block) -> list[Total]:
     """The totals of all series of a family."""
+    return list(by_values(block).values())
+
+
+def by_values(block: Block) -> dict[LabelValues, Total]:
+    """The totals of all series of a family by their label values."""
     if isinstance(block, ScalarBlock):
-        return [Total(_named(block, values), value) for values, value in block.series.items()]
-    return [
-        Total(_named(block, values), histogram.sum, block.bounds, tuple(histogram.counts))
+        return {values: Total(_named(block, values), value) for values, value in block.series.items()}
+    return {
+        values: Total(_named(block, values), histogram.sum, block.bounds, tuple(histogram.counts))
         for values, histogram in block.series.items()
-    ]
+    }
 
 
 def label_values(total: Total, labels: tuple[str, ...]) -> LabelValues:
