@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -20,12 +22,13 @@ import pytest
 from comfyui_exporter.simulator import Simulation
 
 ADDRESSES = ("--web.listen-address", "127.0.0.1:0", "--push.listen-address", "127.0.0.1:0")
+NOTHING_KEPT = ("--store.url", "memory")
 
 
 @contextmanager
-def running(*flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(*flags: str, store: tuple[str, str] = NOTHING_KEPT) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process of `run` on a free port, and its base URL."""
-    command = [sys.executable, "-m", "comfyui_exporter", "run", *ADDRESSES, *flags]
+    command = [sys.executable, "-m", "comfyui_exporter", "run", *ADDRESSES, *store, *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -71,7 +74,7 @@ def test_a_port_in_use_is_said_and_exits_with_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = subprocess.run(
-            [sys.executable, "-m", "comfyui_exporter", "run", "--web.listen-address", address],
+            [sys.executable, "-m", "comfyui_exporter", "run", *NOTHING_KEPT, "--web.listen-address", address],
             capture_output=True,
             text=True,
             timeout=20,
@@ -85,7 +88,7 @@ def test_a_web_config_file_is_refused_rather_than_served_without_protection(tmp_
     file = tmp_path / "web.yml"
     file.write_text("tls_server_config: {}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "comfyui_exporter", "run", "--web.config.file", str(file)],
+        [sys.executable, "-m", "comfyui_exporter", "run", *NOTHING_KEPT, "--web.config.file", str(file)],
         capture_output=True,
         text=True,
         timeout=20,
@@ -128,3 +131,49 @@ async def test_a_job_is_followed_to_its_end_on_the_port_of_push_and_at_ws_alike(
                                 last = message["data"]
                                 status = last["status"]
                         assert (last["job_id"], last["server"], last["progress_percent"]) == (7, "gpu0", 100)
+
+
+def ends(*flags: str, **environ: str) -> tuple[int, str]:
+    """The exit code of a `run` that gives up by itself, and what it logged."""
+    command = [
+        sys.executable,
+        "-m",
+        "comfyui_exporter",
+        "run",
+        *ADDRESSES,
+        "--comfyui.url",
+        "http://127.0.0.1:1",
+        *flags,
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environ}
+    )
+    return done.returncode, done.stderr
+
+
+def test_without_a_store_url_jobs_and_totals_are_kept_in_the_state_folder_over_a_kill(tmp_path: Path) -> None:
+    state = ("--state.dir", str(tmp_path / "state"))
+    for _ in range(2):  # killed at the end of the first
+        with running("--comfyui.url", "gpu0=http://127.0.0.1:1", store=state) as (_process, url):
+            assert get(f"{url}/-/healthy")[0] == 200
+            assert "comfyui_exporter_store_degraded 0" in get(f"{url}/metrics?self=1")[1]
+            code, said = ends(*state)
+            assert (code, "another exporter (process " in said) == (1, True), said
+    with closing(sqlite3.connect(tmp_path / "state" / "comfyui-exporter.db")) as database:
+        assert database.execute("SELECT version FROM comfyui_store").fetchall() == [(1,)]
+
+
+def test_a_store_that_cannot_be_used_is_said_without_its_password_and_exits_with_one(tmp_path: Path) -> None:
+    of_another = tmp_path / "other.db"
+    with closing(sqlite3.connect(of_another)) as database:
+        database.execute("CREATE TABLE photos (id)")
+    (tmp_path / "text.db").write_text("not a database, but longer than the header of one\n" * 100)
+    for url, words in (
+        (f"sqlite:///{of_another}", "it is a database of another program; nothing was changed"),
+        (f"sqlite:///{tmp_path}/text.db", "it is damaged, or no SQLite database (file is not a database)"),
+        (f"sqlite:///{of_another}/jobs.db", "File exists"),
+        ("postgresql://me:hunter2@127.0.0.1:1/comfyui", "Connect call failed"),
+    ):
+        code, said = ends("--store.url", url)
+        assert (code, words in said, "hunter2" in said) == (1, True, False), said
+        assert "cannot be used" in said

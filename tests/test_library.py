@@ -25,6 +25,7 @@ from comfyui_exporter import (
 )
 from comfyui_exporter.simulator import Simulation
 from comfyui_exporter.simulator.workflows import video
+from comfyui_exporter.store.errors import StoreRefusedError
 
 PATIENCE = 30.0
 """Seconds within which anything happens, on a slow machine too."""
@@ -436,9 +437,54 @@ def test_the_connector_has_the_name_of_older_programs():
     assert ComfyUIConnector is ComfyUIClient
 
 
-def test_a_store_is_refused_in_this_version():
-    with pytest.raises(ValueError, match="memory"):
-        StatusMonitor(store="sqlite:///jobs.db")
+def test_a_store_that_is_misspelt_is_a_value_error():
+    with pytest.raises(ValueError, match=r"did you mean sqlite:///jobs\.db"):
+        StatusMonitor(store="sqlite:jobs.db")
+
+
+async def test_a_store_that_cannot_be_used_is_said_and_the_monitor_can_be_started_once_it_can(
+    made, simulation, tmp_path
+):
+    file = tmp_path / "jobs.db"
+    file.write_bytes(b"holiday pictures" * 100)
+    monitor = made(simulation.url, store=f"sqlite:///{file}")
+    with pytest.raises(StoreRefusedError, match="no SQLite database"):
+        await monitor.start_monitoring()
+    assert file.read_bytes() == b"holiday pictures" * 100
+    file.unlink()
+    async with monitor:
+        other = made(simulation.url, store=f"sqlite:///{file}")
+        with pytest.raises(StoreRefusedError, match="another exporter"):
+            await other.start_monitoring()
+
+
+async def test_jobs_and_totals_outlive_the_monitor_in_a_store_alone(made, simulation, tmp_path):
+    server = simulation.url.removeprefix("http://")
+
+    def counted(monitor, job_type="video"):
+        labels = {"server": server, "job_type": job_type, "status": "completed"}
+        return monitor.registry.get_sample_value("comfyui_jobs_total", labels)
+
+    async def one_life(prompt_id, **how):
+        monitor, heard = made(simulation.url, **how), Heard()
+        monitor.add_progress_callback(heard)
+        async with monitor:
+            before = counted(monitor) or 0
+            monitor.monitor_job(prompt_id, prompt_id, "video")
+            submit(simulation, prompt_id)
+            await until(lambda: heard.ended(prompt_id))
+            await until(lambda: counted(monitor) == before + 1)
+        return before
+
+    store = {"store": f"sqlite:///{tmp_path}/jobs.db"}
+    assert await one_life("one", **store) == 0
+    assert await one_life("two", **store) == 1
+    assert await one_life("three") == 0
+    again = made(simulation.url, **store)
+    async with again:
+        await until(lambda: counted(again, "unknown") == 1)  # the third, which ended meanwhile and was not registered
+        assert counted(again) == 2
+        assert (await again.get_progress("one")).status == "completed"
 
 
 # Of the host

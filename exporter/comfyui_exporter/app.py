@@ -7,17 +7,27 @@ import logging
 import platform
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from comfyui_exporter import __version__
+from comfyui_exporter.alert_inbox import AlertInbox
+from comfyui_exporter.config.model import Config
+from comfyui_exporter.config.rules import without_credentials
 from comfyui_exporter.config.settings import Settings
+from comfyui_exporter.gpu.gauges import GpuMetrics
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
 from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.push.open_files import allow_open_files
 from comfyui_exporter.push_service import PushService, hosts_of
+from comfyui_exporter.store.errors import StoreRefusedError
+from comfyui_exporter.watch.clock import Clock
 from comfyui_exporter.web.api import Api
 from comfyui_exporter.web.guard import WriteGuard
 from comfyui_exporter.web.server import WebServer, build_app
+
+if TYPE_CHECKING:
+    from comfyui_exporter.webhooks.service import Webhooks
 
 log = logging.getLogger("comfyui_exporter")
 
@@ -41,14 +51,35 @@ async def _run(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     # Whoever is used to reloading with it must not end the exporter by it.
     loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: reloading comes in a later version"))
-    monitor = Monitor(settings.config, self_sources=[ProcessMetrics().render])
+    clock = Clock()
+    monitor = Monitor(settings.config, clock=clock, self_sources=[ProcessMetrics().render])
+    try:
+        await monitor.open()
+    except StoreRefusedError as error:
+        log.error("the store %s cannot be used: %s", without_credentials(settings.store_url), error)
+        return FAILED
     _tell_of_itself(monitor)
     allow_open_files(settings.config.push.max_clients)
     push = PushService(monitor, settings.config.push, settings.external_url, held=True)
     app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready)
     guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
-    Api(monitor.board, monitor.register, push.token_for, push.access, guard).add_to(app)
+    webhooks = _webhooks(settings.config, monitor)
+    check_webhook = webhooks.check if webhooks is not None and settings.config.registered_webhooks else None
+    Api(
+        board=monitor.board,
+        history=monitor.history,
+        register=monitor.register,
+        kept=monitor.kept,
+        token_for=push.token_for,
+        access=push.access,
+        guard=guard,
+        check_webhook=check_webhook,
+    ).add_to(app)
+    alerts = AlertInbox(monitor, push.hub, clock)
+    await alerts.open()
+    alerts.add_to(app, guard)
     app.router.add_get("/ws", push.handler.__call__)
+    gpus = GpuMetrics(monitor.metrics)
     server, push_server = WebServer(app), WebServer(push.app)
     push_addresses = [] if settings.push_listen_address is None else [settings.push_listen_address]
     try:
@@ -63,17 +94,35 @@ async def _run(settings: Settings) -> int:
                     log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
                     return FAILED
                 log.info("listening", extra={"address": f"{host}:{bound}", "service": name})
+        if webhooks is not None:
+            webhooks.start()
         monitor.start()
         push.start()
+        alerts.start()
+        gpus.start()
         log.info("watching", extra={"servers": ", ".join(monitor.servers)})
         await stop.wait()
         log.info("stopping")
     finally:
+        await gpus.stop()
+        if webhooks is not None:
+            await webhooks.close()
+        await alerts.close()
         await monitor.stop()
         await push.close()
         await push_server.close()
         await server.close()
     return FINE
+
+
+def _webhooks(config: Config, monitor: Monitor) -> Webhooks | None:
+    if not config.webhooks and config.registered_webhooks is None:
+        return None
+    # Whoever has none waits for none of it at the start.
+    from comfyui_exporter.webhooks.service import Webhooks  # noqa: PLC0415
+
+    outbox = None if monitor.keeper is None else monitor.keeper.outbox()
+    return Webhooks(config, monitor.board, monitor.metrics, outbox)
 
 
 def _tell_of_itself(monitor: Monitor) -> None:

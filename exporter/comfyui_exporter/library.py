@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.config.model import Config
-from comfyui_exporter.config.sections import Push
+from comfyui_exporter.config.sections import Push, Store
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.feed import Feed
 from comfyui_exporter.jobs.board import Reader
@@ -54,7 +54,7 @@ class StatusMonitor(Reader):
         websocket_port: Where the push service listens on loopback; 0 takes a free port, None leaves it out.
         job_timeout: Seconds after which a running job is reported as timeout; None: never.
         stall_timeout: Seconds without a sign of progress after which a running job is flagged.
-        store: Where to keep jobs; only None and "memory", which are the same, in this version.
+        store: Where to keep jobs: `sqlite:///PATH` or `postgresql://...`; with None or "memory" no file is written.
         all_jobs: Whether callbacks, `updates` and database get all jobs, and not only those of `monitor_job`.
 
     Raises:
@@ -74,9 +74,6 @@ class StatusMonitor(Reader):
         store: str | None = None,
         all_jobs: bool = False,
     ) -> None:
-        if store not in {None, "memory"}:
-            message = "store can only be None or 'memory' in this version"
-            raise ValueError(message)
         self._own = comfyui_connector is None
         self._connector = comfyui_connector if comfyui_connector is not None else ComfyUIClient()
         server = ServerConfig(
@@ -84,7 +81,7 @@ class StatusMonitor(Reader):
             job_timeout=job_timeout,
             stall_timeout=stall_timeout,
         )
-        config = Config(poll_interval=poll_interval, servers=(server,))
+        config = Config(poll_interval=poll_interval, servers=(server,), store=Store(url=store))
         self._monitor = Monitor(config, connectors={server.name: self._connector})
         self._port = websocket_port
         self._database = database_manager
@@ -120,22 +117,22 @@ class StatusMonitor(Reader):
 
         Raises:
             OSError: the port of the push service is taken.
+            StoreRefusedError: the store cannot be used, and the message says why.
 
         """
         if self._running:
             return
         self._running = True
-        if self._port is not None:
-            push = PushService(self._monitor, Push())
-            server = WebServer(push.app)
-            try:
-                _, self._port = await server.listen("127.0.0.1", self._port)
-            except BaseException:
-                self._running = False
-                await push.close()
-                await server.close()
-                raise
-            self._push, self._server = push, server
+        try:
+            await self._monitor.open()
+            if self._port is not None:
+                self._push = PushService(self._monitor, Push())
+                self._server = WebServer(self._push.app)
+                _, self._port = await self._server.listen("127.0.0.1", self._port)
+        except BaseException:
+            self._running = False
+            await self._close()
+            raise
         self._monitor.start()
         if self._database is not None:
             self._tasks.append(asyncio.create_task(self._write(self._database), name="database"))
@@ -149,12 +146,7 @@ class StatusMonitor(Reader):
         if not self._running:
             return
         self._running = False
-        await self._monitor.stop()
-        if self._push is not None:
-            await self._push.close()
-        if self._server is not None:
-            await self._server.close()
-        self._push = self._server = None
+        await self._close()
         feeds = [self._database_feed, *self._feeds, *(feed for _, feed, _ in self._callbacks)]
         for feed in feeds:
             feed.close()
@@ -172,6 +164,14 @@ class StatusMonitor(Reader):
         self._callbacks = [(callback, Feed(), None) for callback, _, _ in self._callbacks]
         if self._own:
             await self._connector.close()
+
+    async def _close(self) -> None:
+        await self._monitor.stop()
+        if self._push is not None:
+            await self._push.close()
+        if self._server is not None:
+            await self._server.close()
+        self._push = self._server = None
 
     @property
     def websocket_port(self) -> int | None:

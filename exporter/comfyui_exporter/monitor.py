@@ -8,83 +8,62 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING
 
 from comfyui_exporter.access import access_of
 from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
-from comfyui_exporter.eta.predictor import RecentDurations
+from comfyui_exporter.eta.predictor import LearningPredictor
 from comfyui_exporter.failures import FailureClassifier, FailurePattern
+from comfyui_exporter.fanout import Fanout
 from comfyui_exporter.jobs.board import JobBoard
+from comfyui_exporter.jobs.history import BoardHistory, JobHistory
 from comfyui_exporter.jobs.registrations import Registrations
 from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.batches import BatchSink
 from comfyui_exporter.metrics.labels import Limits
+from comfyui_exporter.metrics.lasting import Lasting
 from comfyui_exporter.metrics.sink import MetricSink
 from comfyui_exporter.metrics.store import MetricStore, SelfSource
+from comfyui_exporter.store.errors import StoreAwayError, StoreRefusedError
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.tracker import Timing, Tracker
-from comfyui_exporter.tracker.transitions import Transition
 from comfyui_exporter.tracker.view import ServerView
 from comfyui_exporter.watch.clock import Clock
+from comfyui_exporter.watch.server_watch import LESSONS as LESSONS_READ
 from comfyui_exporter.watch.server_watch import ServerWatch
 from comfyui_exporter.watch.source import Connector
 
+if TYPE_CHECKING:
+    from comfyui_exporter.store.keeper import Keeper
+    from comfyui_exporter.store.restore import Restored
+
 log = logging.getLogger("comfyui_exporter.monitor")
 
-
-class Fanout(Sink):
-    """Tells several sinks; one that raises is logged and counted, and keeps nothing from the others."""
-
-    def __init__(self, sinks: Sequence[tuple[str, Sink]], failed: Callable[[str], None]) -> None:
-        self._sinks = tuple(sinks)
-        self._failed = failed
-
-    def transitions(self, server: str, changes: Sequence[Transition]) -> None:
-        """What happened."""
-        self._each(lambda sink: sink.transitions(server, changes))
-
-    def view(self, server: str, view: ServerView, at: float) -> None:
-        """How the server is now."""
-        self._each(lambda sink: sink.view(server, view, at))
-
-    def busy(self, server: str, seconds: float) -> None:
-        """For so long a job ran."""
-        self._each(lambda sink: sink.busy(server, seconds))
-
-    def request(self, server: str, route: str, result: str, seconds: float, received_bytes: int) -> None:
-        """A request was made."""
-        self._each(lambda sink: sink.request(server, route, result, seconds, received_bytes))
-
-    def event(self, server: str, kind: str, received_bytes: int) -> None:
-        """An event came."""
-        self._each(lambda sink: sink.event(server, kind, received_bytes))
-
-    def _each(self, tell: Callable[[Sink], None]) -> None:
-        for name, sink in self._sinks:
-            try:
-                tell(sink)
-            except Exception:
-                log.exception("sink %s failed", name)
-                self._failed(name)
+LESSONS = 300
+"""Completed jobs of each server from which estimates are learned at the start."""
 
 
 class _RegistrationTimeouts(Sink):
     """Tells of registered jobs that no server shows."""
 
-    def __init__(self, registrations: Registrations, board: JobBoard) -> None:
+    def __init__(
+        self, registrations: Registrations, show: Callable[[Registration, float, ProgressStatus], None]
+    ) -> None:
         self._registrations = registrations
-        self._board = board
+        self._show = show
 
     def view(self, server: str, view: ServerView, at: float) -> None:
         """Count the time in which all servers answer."""
         for registration in self._registrations.seen(server, up=view.up is True, at=at):
             log.warning("no server has shown the registered job", extra={"prompt_id": registration.prompt_id})
-            self._board.registered(registration, at, ProgressStatus.TIMEOUT)
+            self._show(registration, at, ProgressStatus.TIMEOUT)
 
 
 class Monitor:
@@ -118,6 +97,8 @@ class Monitor:
             Limits(label_values=limits.label_values, family_series=limits.family_series),
             self_sources,
         )
+        self._store_url = None if config.store.url == "memory" else config.store.url
+        self._lasting = Lasting(self.metrics, deferred=self._store_url is not None)
         self._metric_sink = MetricSink(
             self.metrics,
             self._clock.wall,
@@ -125,6 +106,7 @@ class Monitor:
             (rule.job_type for rule in config.job_types),
             job_series=limits.job_series,
             failed_series=limits.failed_series,
+            lasting=self._lasting,
         )
         self.board = JobBoard(self._clock.wall, self._classifier.title, config.job_labels)
         self.board.nodes = self._nodes_of
@@ -132,11 +114,17 @@ class Monitor:
         sinks: list[tuple[str, Sink]] = [
             ("metrics", self._metric_sink),
             ("board", self.board),
-            ("registrations", _RegistrationTimeouts(self._registrations, self.board)),
+            ("batches", BatchSink(self.metrics, self.board.batches_on)),
+            ("registrations", _RegistrationTimeouts(self._registrations, self._show_registered)),
         ]
         self._sink = Fanout(sinks, self._sink_failed)
         for name, _ in sinks:
             self.metrics.touch(families.SINK_ERRORS, None, (name,))
+        self.keeper: Keeper | None = None
+        """The store, once `open` has opened it; None where nothing is kept."""
+        self.history: JobHistory = BoardHistory(self.board)
+        self._predictors: dict[str, LearningPredictor] = {}
+        self._restored: dict[str, Restored] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watches: dict[str, ServerWatch] = {}
 
@@ -155,14 +143,74 @@ class Monitor:
         for watch in list(self._watches.values()):
             await watch.tried.wait()
 
+    async def open(self) -> None:
+        """Open the store, if there is one, and take up what it knows; before `start`.
+
+        Raises:
+            StoreRefusedError: it cannot be used, and the message says why.
+        """
+        if self._store_url is None:
+            return
+        # SQLAlchemy is loaded by those alone who keep something.
+        from comfyui_exporter.store.keeper import open_keeper  # noqa: PLC0415
+
+        clock = self._clock
+        self.keeper = await open_keeper(
+            self._store_url,
+            wall=clock.wall,
+            stamp=clock.stamp,
+            job_labels=self._config.job_labels,
+            lasting=self._lasting,
+            metrics=self.metrics,
+        )
+        self.history = self.keeper.history(self.board)
+        self._sink.add("store", self.keeper.log)
+        self.metrics.touch(families.SINK_ERRORS, None, ("store",))
+        try:
+            await self._restore_all(self.keeper)
+        except BaseException as error:
+            await self.keeper.abandon()
+            self._sink.remove("store")
+            self.keeper, self.history = None, BoardHistory(self.board)
+            if isinstance(error, StoreAwayError | ValueError):
+                message = f"what it holds cannot be read: {error}"
+                raise StoreRefusedError(message) from error
+            raise
+
+    async def _restore_all(self, keeper: Keeper) -> None:
+        for server in self._config.servers:
+            await self._restore(keeper, server.name)
+        for registration, at, status in await keeper.restore.registrations():
+            self._registrations.add(registration, timed_out=status is ProgressStatus.TIMEOUT)
+            self.board.registered(registration, at, status)
+        await keeper.restore_batches(self.board)
+
+    async def _restore(self, keeper: Keeper, server: str) -> None:
+        config, now = self._config, self._clock.now()
+        restored = await keeper.restore.server(server, self._clock.wall(now), config.keep_finished, config.max_finished)
+        self._metric_sink.remove_server(server)  # of an earlier start: that is in the totals
+        self._metric_sink.add_server(server, restored.totals)
+        await keeper.restore.rewrite_totals(server, restored.totals, self.metrics.export_lasting(server))
+        self.board.add_server(server)
+        if restored.memory is not None:
+            self.board.restore(server, (*restored.memory.finished_runs, *restored.memory.open_runs), now)
+        self._restored[server] = restored
+        predictor = self._predictors[server] = LearningPredictor()
+        for run in await keeper.restore.lessons(server, LESSONS):
+            predictor.learn(run)
+
     def start(self) -> None:
         """Begin to watch; needs a running loop."""
         for server in self._config.servers:
-            self._metric_sink.add_server(server.name)
-            self.board.add_server(server.name)
+            if server.name not in self._restored:
+                self._metric_sink.add_server(server.name)
+                self.board.add_server(server.name)
             watch = self._watch_of(server)
             self._watches[server.name] = watch
             self._tasks[server.name] = asyncio.create_task(watch.run(), name=f"watch {server.name}")
+        self._restored.clear()
+        if self.keeper is not None:
+            self.keeper.start(self._config.store.retention, self._unix, lambda: self._watches)
         self.metrics.set(families.SERVERS, None, (), len(self._watches))
 
     async def stop(self) -> None:
@@ -173,6 +221,21 @@ class Monitor:
             if isinstance(result, Exception):
                 log.error("a watch ended with an error", exc_info=result)
         self._tasks.clear()
+        if self.keeper is not None:
+            await self.keeper.close()
+            self._sink.remove("store")
+            self.keeper, self.history = None, BoardHistory(self.board)
+
+    async def kept(self, patience: float) -> bool:
+        """Wait until all that happened so far is kept; False if that takes longer than so many seconds."""
+        if self.keeper is None:
+            return True
+        try:
+            async with asyncio.timeout(patience):
+                await self.keeper.log.committed()
+        except TimeoutError:
+            return False
+        return True
 
     def register(
         self,
@@ -182,12 +245,13 @@ class Monitor:
         job_type: str | None = None,
         batch_id: str | None = None,
         server: str | None = None,
+        webhook_url: str | None = None,
     ) -> Registration:
         """Tell which job of an application a prompt is.
 
         It goes to the newest open run of the prompt_id, else to one that ended lately unregistered, else to the next.
         """
-        registration = Registration(uuid.uuid4().hex, prompt_id, job_id, job_type, batch_id, server)
+        registration = Registration(uuid.uuid4().hex, prompt_id, job_id, job_type, batch_id, server, webhook_url)
         watches = [watch for name, watch in self._watches.items() if server in {None, name}]
         watches.sort(key=lambda watch: -watch.newest_open(prompt_id))
         if any(watch.attach(registration) for watch in watches):
@@ -198,8 +262,18 @@ class Monitor:
         for gone in self._registrations.add(registration):
             if gone.run_id != registration.run_id:
                 self.board.unregistered(gone)
-        self.board.registered(registration, self._clock.now(), ProgressStatus.INITIALIZING)
+                if self.keeper is not None:
+                    self.keeper.log.unregistered(gone)
+        self._show_registered(registration, self._clock.now(), ProgressStatus.INITIALIZING)
         return registration
+
+    def _show_registered(self, registration: Registration, at: float, status: ProgressStatus) -> None:
+        self.board.registered(registration, at, status)
+        if self.keeper is not None:
+            self.keeper.log.registered(registration, at, status)
+
+    def _unix(self) -> float:
+        return self._clock.wall(self._clock.now())
 
     def _nodes_of(self, server: str, run: Run) -> tuple[NodeReport, ...]:
         watch = self._watches.get(server)
@@ -221,7 +295,8 @@ class Monitor:
             job_timeout=server.job_timeout,
             stall_timeout=server.stall_timeout,
         )
-        predictor = RecentDurations()
+        restored = self._restored.get(server.name)
+        predictor = self._predictors.setdefault(server.name, LearningPredictor())
         tracker = Tracker(
             lambda: uuid.uuid4().hex,
             self._classifier.classify,
@@ -229,6 +304,10 @@ class Monitor:
             predictor.predict,
             lambda prompt_id: self._registrations.claim(server.name, prompt_id),
         )
+        if restored is not None and restored.memory is not None:
+            tracker.restore(restored.memory)
+        if self.keeper is not None:
+            self.keeper.log.watch(server.name, tracker)
         return ServerWatch(
             server.name,
             client,
@@ -239,7 +318,10 @@ class Monitor:
             poll_interval=config.poll_interval,
             client_id=server.client_id or "",
             predictor=predictor,
+            lessons_wanted=max(0, LESSONS_READ - predictor.lessons),
             close_client=server.name not in self._connectors,
+            failed_runs=() if restored is None else restored.failed_runs,
+            kept=None if self.keeper is None else self.keeper.log.committed,
         )
 
     def _sink_failed(self, name: str) -> None:

@@ -155,17 +155,21 @@ MISTAKES = {
         "c.yml:1:51: buckets.estimate: found the number 0; allowed: numbers above 0",
         "c.yml:1:66: buckets.step_duration: found +Inf; leave it out, it is added by itself",
     ],
-    "store: {url: 'sqlite:///x.db'}": [
+    "store: {url: 'sqlite:x.db'}": [
+        'c.yml:1:9: store.url: "sqlite:x.db" has too few slashes or no path; did you mean sqlite:///x.db?'
+    ],
+    "store: {url: 'sqlite://x.db'}": [
+        'c.yml:1:9: store.url: "sqlite://x.db" has too few slashes or no path; did you mean sqlite:///x.db?'
+    ],
+    "store: {url: 'postgresql://me:hunter2@db'}": [
         (
-            "c.yml:1:9: store.url: sqlite comes in a later version; this one keeps everything in memory: "
-            "write memory, or leave it out"
+            'c.yml:1:9: store.url: "postgresql://***@db" names no database; '
+            "allowed: sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory"
         )
     ],
-    "store: {url: 'postgresql://me:hunter2@db/x'}": [
-        (
-            "c.yml:1:9: store.url: postgresql comes in a later version; this one keeps everything in memory: "
-            "write memory, or leave it out"
-        )
+    "store: {url: jobs.db, retention: 1m}": [
+        ('c.yml:1:9: store.url: found "jobs.db"; allowed: sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory'),
+        'c.yml:1:23: store.retention: found "1m"; allowed: 1h to 36500d',
     ],
     "webhooks: [{url: http://a, statuses: [lost]}]": [
         (
@@ -216,7 +220,7 @@ MISTAKES = {
         (
             'c.yml:1:1: "a\\nb": unknown key (allowed here: poll_interval, request_timeout, max_response_size, '
             "servers, server_files, shard, job_types, job_labels, failure_patterns, buckets, job_grace, "
-            "registration_timeout, keep_finished, max_finished, store, push, webhooks, limits)"
+            "registration_timeout, keep_finished, max_finished, store, push, webhooks, registered_webhooks, limits)"
         )
     ],
 }
@@ -257,6 +261,13 @@ def test_a_secret_put_where_it_does_not_belong_is_not_repeated(problems_of):
         "store: {url: 'mysql://me:hunter2@db'}"
     )
     assert "hunter" not in "\n".join(problems_of(text))
+
+
+@pytest.mark.parametrize("password", ["hunter/2", "hunter#2", "hunter?2", "hunter2@hunter/2"])
+def test_a_password_that_the_driver_would_take_for_something_else_is_not_repeated(problems_of, password):
+    (problem,) = problems_of(f"store: {{url: 'postgresql://me:{password}@db/x'}}")
+    assert "write its / as %2F" in problem
+    assert "hunter" not in problem
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

@@ -36,7 +36,8 @@ def test_without_anything_the_local_comfyui_is_watched():
     assert settings.push_listen_address == ("127.0.0.1", 8329)
     assert (settings.telemetry_path, settings.external_url, settings.web_config_file) == ("/metrics", None, None)
     assert settings.trusted_networks == ()
-    assert (settings.store_url, settings.state_dir) == ("memory", Path("/home/me/.local/state/comfyui-exporter"))
+    assert settings.state_dir == Path("/home/me/.local/state/comfyui-exporter")
+    assert settings.store_url == "sqlite:////home/me/.local/state/comfyui-exporter/comfyui-exporter.db"
     assert (settings.shard, settings.log_level, settings.log_format) == (Shard(0, 1), "info", "logfmt")
     assert settings.warnings == ()
 
@@ -94,7 +95,7 @@ def test_all_problems_come_at_once_with_the_name_of_the_flag_or_variable(tmp_pat
     environ = {
         "COMFYUI_EXPORTER_PUSH_LISTEN_ADDRESS": "127.0.0.1",
         "COMFYUI_EXPORTER_COMFYUI_POLL_INTERVAL": "2",
-        "COMFYUI_EXPORTER_STORE_URL": "sqlite:///x",
+        "COMFYUI_EXPORTER_STORE_URL": "sqlite:x",
         "COMFYUI_EXPORTER_LOG_FORMAT": "xml",
     }
     anywhere = "allowed: HOST:PORT or :PORT with a port of 0 to 65535, such as :9188"
@@ -108,10 +109,7 @@ def test_all_problems_come_at_once_with_the_name_of_the_flag_or_variable(tmp_pat
         f'COMFYUI_EXPORTER_PUSH_LISTEN_ADDRESS: found "127.0.0.1"; {anywhere}',
         '--comfyui.url: "localhost:8188" does not start with http:// or https://; did you mean http://localhost:8188?',
         '--comfyui.url: found " "; allowed: 1 to 128 visible characters, no spaces around them',
-        (
-            "COMFYUI_EXPORTER_STORE_URL: sqlite comes in a later version; this one keeps everything in memory: "
-            "write memory, or leave it out"
-        ),
+        'COMFYUI_EXPORTER_STORE_URL: "sqlite:x" has too few slashes or no path; did you mean sqlite:///x?',
         (
             'COMFYUI_EXPORTER_COMFYUI_POLL_INTERVAL: "2" is not a duration: write whole numbers with units, largest '
             "first, such as 500ms, 2s or 1h30m; did you mean 2s?; allowed: 100ms to 1h"
@@ -177,6 +175,22 @@ def test_the_state_folder_is_the_one_that_systemd_made():
     assert resolve_settings({}, {}).state_dir == Path("/var/lib/comfyui-exporter")
 
 
+def test_jobs_are_kept_in_the_state_folder_unless_a_store_is_chosen_by_flag_environment_or_file(tmp_path):
+    config, url = tmp_path / "c.yml", "COMFYUI_EXPORTER_STORE_URL"
+
+    def store(flags, environ, text=""):
+        config.write_text(text)
+        settings = resolve_settings({"config.file": [str(config)], **flags}, environ)
+        assert settings.config.store.url == settings.store_url
+        return settings.store_url
+
+    assert store({"state.dir": ["/s"]}, {}) == "sqlite:////s/comfyui-exporter.db"
+    assert store({"state.dir": ["s"]}, {}, "store: {retention: 1d}") == "sqlite:///s/comfyui-exporter.db"
+    assert store({"state.dir": ["/s"]}, {}, "store: {url: 'sqlite:///x.db'}") == "sqlite:///x.db"
+    assert store({}, {url: "memory"}, "store: {url: 'sqlite:///x.db'}") == "memory"
+    assert store({"store.url": ["postgres://me@db/x"]}, {url: "memory"}) == "postgresql://me@db/x"
+
+
 def test_unknown_variables_are_told_except_those_of_kubernetes():
     environ = {
         "COMFYUI_EXPORTER_SERVICE_HOST": "10.0.0.1",
@@ -193,16 +207,13 @@ def test_unknown_variables_are_told_except_those_of_kubernetes():
 def test_what_does_not_act_yet_is_told(tmp_path):
     (tmp_path / "c.yml").write_text(
         "server_files: [a.yml]\nshard: 0/2\nstore: {retention: 1d}\npush: {queue_size: 3}\nregistration_timeout: 1m\n"
-        "webhooks: [{url: http://a}]\nservers: [{name: a, url: http://a}, {name: b, url: http://a}]"
+        "servers: [{name: a, url: http://a}, {name: b, url: http://a}]"
     )
     settings = resolve_settings({"config.file": [f"{tmp_path}/c.yml"], "state.dir": ["/s"]}, {})
     assert settings.warnings == (
         'servers "a" and "b" have the same url, so each of its jobs is counted for both',
         "server_files is set, but this version does not act on it yet",
         "shard is set, but this version does not act on it yet",
-        "store.retention is set, but this version does not act on it yet",
-        "webhooks is set, but this version does not act on it yet",
-        "--state.dir is set, but this version does not act on it yet",
     )
 
 

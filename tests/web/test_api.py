@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 
 from comfyui_exporter.config.model import Config
-from comfyui_exporter.config.sections import Push
+from comfyui_exporter.config.sections import Push, Store
 from comfyui_exporter.config.servers import ServerConfig
+from comfyui_exporter.jobs.history import NotNowError
 from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.push_service import PushService
 from comfyui_exporter.simulator import Simulation
@@ -64,13 +65,22 @@ class Exporter:
 
 
 @asynccontextmanager
-async def exporting(simulation, push=None, **names):
+async def exporting(simulation, push=None, store="memory", history=None, **names):
     """An exporter that watches `gpu0` and further servers."""
     servers = [ServerConfig(name="gpu0", url=simulation.url), *(ServerConfig(name=n, url=u) for n, u in names.items())]
-    monitor = Monitor(Config(poll_interval=0.1, servers=tuple(servers)), rng=Random(1))
+    monitor = Monitor(Config(poll_interval=0.1, servers=tuple(servers), store=Store(url=store)), rng=Random(1))
+    await monitor.open()
     service = PushService(monitor, push or Push())
     app = build_app(monitor.metrics, "/metrics", lambda: monitor.ready)
-    Api(monitor.board, monitor.register, service.token_for, service.access, WriteGuard()).add_to(app)
+    Api(
+        monitor.board,
+        history or monitor.history,
+        monitor.register,
+        monitor.kept,
+        service.token_for,
+        service.access,
+        WriteGuard(),
+    ).add_to(app)
     app.router.add_get("/ws", service.handler.__call__)
     server = WebServer(app)
     try:
@@ -128,6 +138,21 @@ async def test_a_job_is_found_by_either_id_with_its_nodes_and_counted_in_batch_a
     assert statistics["generation_stats"]["completion_times"]["image"]["count"] == 1
 
 
+async def test_a_batch_with_a_job_to_come_is_in_the_metrics(exporter, simulation):
+    await exporter.post({"job_id": 6, "prompt_id": "later", "batch_id": "b", "server": "gpu0"})
+    submit(simulation, "p", batch_id="b")
+    await exporter.job("p")
+    batch = await exporter.get("/api/v1/batches/b")
+    assert (batch["total"], batch["counts"]) == (2, {"initializing": 1, "completed": 1})
+    wanted = {f'comfyui_batch_jobs{{server="gpu0",batch_id="b",status="{status}"}} 1' for status in batch["counts"]}
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with exporter.session.get(f"{exporter.url}/metrics") as response:
+                if wanted <= set((await response.text()).splitlines()):
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def test_jobs_are_filtered(exporter, simulation):
     submit(simulation, "one", job_type="image", batch_id="b")
     simulation.executor.accidents["two"] = "cuda_oom"
@@ -145,6 +170,56 @@ async def test_jobs_are_filtered(exporter, simulation):
     assert await listed("batch_id=b&status=failed") == set()
     assert await listed("server=gpu0&job_type=video") == {"two"}
     assert await listed("server=gpu9") == set()
+
+
+async def test_jobs_cursors_and_registrations_outlive_the_exporter_in_its_store(simulation, tmp_path):
+    store = f"sqlite:///{tmp_path}/jobs.db"
+    async with exporting(simulation, store=store) as exporter:
+        await exporter.up()
+        registered = await exporter.post({"job_id": 9, "prompt_id": "later", "batch_id": "b"})
+        for number in range(5):
+            submit(simulation, f"p{number}", job_id=number)
+            await exporter.job(f"p{number}")
+        page = await exporter.get("/api/v1/jobs?limit=2")
+        before = await exporter.get("/api/v1/jobs/p0")
+    async with exporting(simulation, store=store) as exporter:
+        await exporter.up()
+        submit(simulation, "meanwhile")
+        await exporter.job("meanwhile")
+        seen = [job["comfyui_prompt_id"] for job in page["items"]]
+        while page["next_cursor"] is not None:
+            page = await exporter.get(f"/api/v1/jobs?limit=2&cursor={page['next_cursor']}")
+            seen += [job["comfyui_prompt_id"] for job in page["items"]]
+        assert sorted(seen) == ["later", "p0", "p1", "p2", "p3", "p4"]
+        after = await exporter.get("/api/v1/jobs/0")
+        assert {**after, "nodes": []} == {**before, "nodes": []}
+        assert await exporter.get("/api/v1/jobs/9") == {**registered, "nodes": []}
+        submit(simulation, "later")
+        done = await exporter.job(9)
+        assert (done["run_id"], done["batch_id"], done["status"]) == (registered["run_id"], "b", "completed")
+
+
+class Away:
+    """A store that does not answer."""
+
+    async def page(self, *_):
+        raise NotNowError("not now")
+
+    async def find(self, **_):
+        raise NotNowError("not now")
+
+    async def batch(self, _):
+        raise NotNowError("not now")
+
+
+async def test_while_the_store_is_away_jobs_in_memory_are_given_and_for_others_it_says_so(simulation):
+    async with exporting(simulation, history=Away()) as exporter:
+        await exporter.up()
+        submit(simulation, "p", job_id=1)
+        assert (await exporter.job("p"))["comfyui_prompt_id"] == (await exporter.job(1))["comfyui_prompt_id"] == "p"
+        for path in ("/api/v1/jobs/other", "/api/v1/jobs?cursor=3", "/api/v1/batches/b"):
+            error = (await exporter.get(path, 503))["error"]
+            assert error == {"code": "store_away", "message": "not now"}
 
 
 async def test_pages_are_complete_and_without_doubles_while_jobs_come(exporter):

@@ -22,6 +22,7 @@ def contradictions(data: Mapping[str, object]) -> Iterator[Contradiction]:
     yield from _repeated(data, "servers", server_name, "server name", "give one of them another `name`")
     yield from _repeated(data, "failure_patterns", _pattern, "pattern", "join the two with | in one regex")
     yield from _repeated(data, "job_labels", _text, "label", "leave one out")
+    yield from _repeated(data, "webhooks", _url, "URL", "list all of its statuses there")
     for index, server in enumerate(_items(data, "servers")):
         if isinstance(server, Mapping):
             for path, message in _of_server(server):
@@ -80,6 +81,10 @@ def _items(data: Mapping[str, object], key: str) -> list[object]:
 
 def _pattern(item: object) -> str | None:
     return _text(item.get("pattern")) if isinstance(item, Mapping) else None
+
+
+def _url(item: object) -> str | None:
+    return _text(item.get("url")) if isinstance(item, Mapping) else None
 
 
 def _text(item: object) -> str | None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from comfyui_exporter.config.model import Config
 
 KEYS = (
-    "server_files", "shard", "store.retention", "webhooks",
+    "server_files", "shard",
 )  # fmt: skip
-FLAGS = ("shard", "state.dir")
+FLAGS = ("shard",)
 """Without those that are keys of the file under another name."""
 
 

@@ -17,7 +17,13 @@ from comfyui_exporter.config.errors import ConfigError, Problem
 from comfyui_exporter.config.fields import FileContext
 from comfyui_exporter.config.messages import message_of
 from comfyui_exporter.config.model import Config
-from comfyui_exporter.config.secret_files import check_authorities, check_certificate, read_headers, read_secret
+from comfyui_exporter.config.secret_files import (
+    check_authorities,
+    check_certificate,
+    read_headers,
+    read_secret,
+    read_webhook_secret,
+)
 
 LARGEST_FILE = 1 << 20
 """Bytes; ten thousand servers fit."""
@@ -125,7 +131,9 @@ def _file_checks(config: Config) -> Iterator[tuple[documents.Path, Callable[[], 
         yield ("push", "token_file"), _call(read_secret, config.push.token_file)
     for index, webhook in enumerate(config.webhooks):
         if webhook.secret_file:
-            yield ("webhooks", index, "secret_file"), _call(read_secret, webhook.secret_file)
+            yield ("webhooks", index, "secret_file"), _call(read_webhook_secret, webhook.secret_file)
+    if config.registered_webhooks and config.registered_webhooks.secret_file:
+        yield ("registered_webhooks", "secret_file"), _call(read_webhook_secret, config.registered_webhooks.secret_file)
 
 
 def _call(check: Callable[..., object], *files: Path | None) -> Callable[[], object]:

@@ -17,6 +17,7 @@ from comfyui_exporter.config.sections import (
     JobType,
     Limits,
     Push,
+    RegisteredWebhooks,
     Section,
     Store,
     Webhook,
@@ -100,6 +101,9 @@ class Config(Section):
     store: Store = Field(Store(), description="What survives a restart of the exporter.")
     push: Push = Field(Push(), description="The WebSocket push service.")
     webhooks: tuple[Webhook, ...] = Field((), description="URLs that are called when a job changes its status.")
+    registered_webhooks: RegisteredWebhooks | None = Field(
+        None, description="Lets registrations of jobs carry a webhook_url. Left out: they may not."
+    )
     limits: Limits = Field(Limits(), description="Bounds on the number of series, for each server.")
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from comfyui_exporter.config.describe import LONGEST_SHOWN, found, listed, quote
 _HOST = re.compile(r"[^\s\x00-\x20/?#@\\<>\"{}|^`%\[\]:]+")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_AUTHORITY = re.compile(r"([^/?#]*)([/?#]?)(.*)", re.DOTALL)
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MOST_BUCKETS = 50
 LONGEST_REGEX = 2000
@@ -52,7 +53,7 @@ class Shard:
 
 def http_url(text: str) -> str:
     """An http(s) URL with an optional path prefix, without its trailing slash."""
-    shown = quoted(_without_credentials(text))
+    shown = quoted(without_credentials(text))
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -101,7 +102,8 @@ def _scheme_problem(text: str, scheme: str) -> str:
     return f"{problem} The WebSocket address follows from it" if scheme in {"ws", "wss"} else problem
 
 
-def _without_credentials(text: str) -> str:
+def without_credentials(text: str) -> str:
+    """A URL as it may be shown: whatever stands before its last @ is left out."""
     if "@" not in text:
         return text
     # A password may hold any character: all up to the last @ goes.
@@ -226,16 +228,34 @@ def boundaries(value: object) -> tuple[float, ...]:
 
 
 def store_url(text: str) -> str:
-    """Where totals and rows are kept; this version knows memory only."""
+    """Where the job log and the totals are kept."""
+    allowed = "allowed: sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory"
     if text == "memory":
         return text
-    if text.startswith(("sqlite:", "postgresql:", "postgres:")):
-        kind = text.split(":", 1)[0]
-        message = f"{kind} comes in a later version; this one keeps everything in memory: write memory, or leave it out"
+    if text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
+        return text
+    if text.startswith(("postgresql://", "postgres://")):
+        return _postgresql_url(text, allowed)
+    if text.startswith("sqlite:"):
+        message = f"{quoted(text)} has too few slashes or no path; did you mean sqlite:///{text[7:].lstrip('/')}?"
         raise ValueError(message)
-    message = (
-        f"found {quoted(_without_credentials(text))}; allowed: memory (a later version adds sqlite and postgresql)"
-    )
+    message = f"found {quoted(without_credentials(text))}; {allowed}"
+    raise ValueError(message)
+
+
+def _postgresql_url(text: str, allowed: str) -> str:
+    rest = text.partition("://")[2]
+    authority, mark, after = _AUTHORITY.match(rest).groups()  # type: ignore[union-attr]  # it matches any text
+    if "@" in after.partition("?")[0] or ("@" in after and "@" not in authority):
+        # The driver would take a part of the password for a port or a database, and say so in its errors.
+        message = (
+            f"{quoted(without_credentials(text))} has a password that ends too soon; "
+            "write its / as %2F, ? as %3F, # as %23, @ as %40"
+        )
+        raise ValueError(message)
+    if mark == "/" and after.partition("?")[0]:
+        return f"postgresql://{rest}"
+    message = f"{quoted(without_credentials(text))} names no database; {allowed}"
     raise ValueError(message)
 
 

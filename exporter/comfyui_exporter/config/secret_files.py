@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from comfyui_exporter.config.describe import quoted
 
 LARGEST_SECRET = 64 * 1024
+ENCODED_KEY = "whsec_"
+"""Begins a secret that is a key in base64, by the Standard Webhooks specification."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -26,6 +29,23 @@ def read_secret(path: Path) -> str:
     if any(char in text for char in "\r\n\0"):
         raise ValueError("the file holds more than one line; a secret is one line")
     return text
+
+
+def read_webhook_secret(path: Path) -> str:
+    """The secret of a webhook: text, or `whsec_` and a key in base64 as libraries for webhooks have it.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no secret, or what follows `whsec_` is not base64.
+    """
+    secret = read_secret(path)
+    if secret.startswith(ENCODED_KEY):
+        try:
+            base64.b64decode(secret.removeprefix(ENCODED_KEY), validate=True)
+        except ValueError:
+            message = f"what follows {ENCODED_KEY} is not base64"
+            raise ValueError(message) from None
+    return secret
 
 
 def read_headers(path: Path) -> dict[str, str]:

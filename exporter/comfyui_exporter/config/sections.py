@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from comfyui_exporter.config import rules
-from comfyui_exporter.config.fields import Boundaries, DurationRange, File, HttpUrl, Text, WholeNumber
+from comfyui_exporter.config.fields import Boundaries, DurationRange, File, Text, WholeNumber
 from comfyui_exporter.config.units import parse_duration
+from comfyui_exporter.config.webhook_urls import hook_url, host_pattern
 from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.metrics.buckets import DEFAULTS
 
@@ -79,8 +80,12 @@ class Buckets(Section):
 class Store(Section):
     """What survives a restart."""
 
-    url: Annotated[str, Text("store URL", rules.store_url)] = Field(
-        "memory", description="`memory`: nothing is written. SQLite and PostgreSQL come in a later version."
+    url: Annotated[str, Text("store URL", rules.store_url)] | None = Field(
+        None,
+        description="Where they are kept, see [the store](store.md): `sqlite:///PATH` (a fourth slash begins an "
+        "absolute path), `postgresql://USER:PASSWORD@HOST/DATABASE` (with the extra `postgres`), or `memory`: nowhere. "
+        "Without it a SQLite file in `--state.dir`.",
+        examples=["postgresql://comfyui@db.example.org/comfyui"],
     )
     retention: Annotated[float, DurationRange(3600, parse_duration("100y"))] = Field(
         parse_duration("90d"), description="How long rows of finished jobs are kept. Totals are kept for ever."
@@ -111,12 +116,41 @@ class Push(Section):
 class Webhook(Section):
     """A URL that is called when a job changes its status."""
 
-    url: HttpUrl = Field(description="Where to POST to.", examples=["https://studio.example.org/hooks/comfyui"])
+    url: Annotated[str, Text("http:// or https:// URL", hook_url)] = Field(
+        description="Where to POST to; may be in a private network.",
+        examples=["https://studio.example.org/hooks/comfyui"],
+    )
     secret_file: File | None = Field(
         None, description="File with the secret that signs each call.", examples=["secrets/webhook-secret"]
     )
     statuses: tuple[ProgressStatus, ...] = Field(
         (ProgressStatus.COMPLETED, ProgressStatus.FAILED),
+        min_length=1,
+        description=f"Which statuses are told: {', '.join(ProgressStatus)}.",
+    )
+
+
+class RegisteredWebhooks(Section):
+    """Which URLs those who register jobs may have called."""
+
+    allowed_hosts: tuple[Annotated[str, Text("host such as hooks.example.org or *.example.org", host_pattern)], ...] = (
+        Field(
+            min_length=1,
+            description="Hosts that a webhook_url may name; `*.` stands for all below a domain. Only public addresses "
+            "are connected to.",
+            examples=[["hooks.example.org"]],
+        )
+    )
+    allow_private: StrictBool = Field(
+        False,
+        description="Connect to private and loopback addresses as well, for hosts that are listed in full. Those who "
+        "may register can then reach every port of these hosts.",
+    )
+    secret_file: File | None = Field(
+        None, description="File with the secret that signs each call.", examples=["secrets/registered-webhook-secret"]
+    )
+    statuses: tuple[ProgressStatus, ...] = Field(
+        (ProgressStatus.COMPLETED, ProgressStatus.FAILED, ProgressStatus.TIMEOUT, ProgressStatus.CANCELLED),
         min_length=1,
         description=f"Which statuses are told: {', '.join(ProgressStatus)}.",
     )

@@ -21,6 +21,7 @@ from comfyui_exporter.config.servers import NAME, ServerConfig
 
 T = TypeVar("T")
 
+STORE_FILE = "comfyui-exporter.db"
 FALLBACK_STATE_DIR = Path("/var/lib/comfyui-exporter")
 """For users without a home, as in containers."""
 
@@ -91,11 +92,13 @@ def resolve(given: GivenFlags) -> Settings:
     problems += _shared_addresses(given)
     if problems or loaded is None:
         raise ConfigError(problems)
+    state_dir = _state_dir(given)
+    store = chosen_store or loaded.config.store.url or f"sqlite:///{state_dir / STORE_FILE}"
     config = loaded.config.model_copy(
         update={
             "servers": servers or default_servers(),
             "poll_interval": poll_interval or loaded.config.poll_interval,
-            "store": loaded.config.store.model_copy(update={"url": chosen_store or loaded.config.store.url}),
+            "store": loaded.config.store.model_copy(update={"url": store}),
             "shard": chosen_shard or loaded.config.shard,
         }
     )
@@ -109,8 +112,8 @@ def resolve(given: GivenFlags) -> Settings:
         web_config_file=web_config_file,
         trusted_networks=networks,
         push_listen_address=None if given.push_is_off else push or ("127.0.0.1", 8329),
-        store_url=config.store.url,
-        state_dir=_state_dir(given),
+        store_url=store,
+        state_dir=state_dir,
         shard=config.shard,
         log_level=level or "info",
         log_format=log_format or "logfmt",

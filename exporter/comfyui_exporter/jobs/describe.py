@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from comfyui_exporter.jobs.update import FailureReport, OutputFile, ProgressStatus, ProgressUpdate, RunningNode
 from comfyui_exporter.tracker.estimate import Forecast
+from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
 
 _STATUSES = {
@@ -71,6 +72,21 @@ class Describe:
             outputs=_outputs(run) if ended else None,
             failure=_failure(run),
             labels=dict(zip(self._job_labels, run.details.labels, strict=False)),
+        )
+
+    def registered(self, registration: Registration, status: ProgressStatus, at: float) -> ProgressUpdate:
+        """Describe a job that no server has shown yet."""
+        message = "no server has shown this job since it was registered" if status is ProgressStatus.TIMEOUT else None
+        return ProgressUpdate(
+            registration.job_id,
+            registration.prompt_id,
+            status,
+            error_message=message,
+            server=registration.server,
+            run_id=registration.run_id,
+            job_type=registration.job_type or "unknown",
+            batch_id=registration.batch_id,
+            updated_at=self._moment(at),
         )
 
     def _moment(self, at: float | None) -> datetime | None:

@@ -31,13 +31,16 @@ class Registrations:
         self._last: float | None = None
         self._up: dict[str, bool] = {}
 
-    def add(self, registration: Registration) -> list[Registration]:
-        """Wait for a job; those that have to go for it, which are one of the same prompt_id or the oldest."""
+    def add(self, registration: Registration, *, timed_out: bool = False) -> list[Registration]:
+        """Wait for a job; those that have to go for it, which are one of the same prompt_id or the oldest.
+
+        `timed_out`: it waited for too long already, and that was told.
+        """
         gone = []
         before = self._waiting.pop(registration.prompt_id, None)
         if before is not None:
             gone.append(before.registration)
-        self._waiting[registration.prompt_id] = _Waiting(registration, self._answered)
+        self._waiting[registration.prompt_id] = _Waiting(registration, self._answered, timed_out)
         if len(self._waiting) > _MOST_WAITING:
             gone.append(self._waiting.popitem(last=False)[1].registration)
         return gone

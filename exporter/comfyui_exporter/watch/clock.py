@@ -19,6 +19,12 @@ class Clock:
         """Give the seconds that observations are stamped with."""
         return time.monotonic() + self._offset
 
+    def stamp(self, unix: float) -> float:
+        """Turn Unix time into such a stamp; what the wall clock has not reached yet is now."""
+        now = self.now()
+        self.wall(now)
+        return min(unix - self._correction, now)
+
     def wall(self, at: float) -> float:
         """Turn a stamp into Unix time as the wall clock has it now."""
         drift = time.time() - self.now()

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 from random import Random
 
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
-from comfyui_exporter.eta.forecast import forecast
-from comfyui_exporter.eta.predictor import Predictor, RecentDurations
+from comfyui_exporter.eta.forecast import Forecaster
+from comfyui_exporter.eta.predictor import LearningPredictor, Predictor
 from comfyui_exporter.tracker.busy import BusyMeter
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.progress import NodeReport
@@ -20,7 +20,7 @@ from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.sink import Sink
 from comfyui_exporter.tracker.tracker import Tracker
-from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Transition
+from comfyui_exporter.tracker.transitions import Ended, ServerRestarted, Started, Transition
 from comfyui_exporter.tracker.view import ServerView, in_queue_order
 from comfyui_exporter.watch.backoff import Backoff
 from comfyui_exporter.watch.listener import Listener
@@ -32,6 +32,9 @@ logger = logging.getLogger("comfyui_exporter.watch")
 
 STATS_INTERVAL = 15.0
 """Seconds between reads of /system_stats, which costs ComfyUI seven times what /prompt does."""
+
+LESSONS = 200
+"""Jobs that had ended before our first look, read to have estimates soon."""
 
 TRIES_UNTIL_DOWN = 3
 _RETRY = 2.0
@@ -48,7 +51,11 @@ class _Outcome(Enum):
 
 
 class ServerWatch:
-    """Watches one server until cancelled."""
+    """Watches one server until cancelled.
+
+    `failed_runs` are the failures of late that were known before, newest first; `kept` waits until all that happened so
+    far will outlive us; `lessons_wanted` is how many jobs that ended before our first look are read for estimates.
+    """
 
     def __init__(
         self,
@@ -62,7 +69,10 @@ class ServerWatch:
         poll_interval: float = 2.0,
         client_id: str = "",
         predictor: Predictor | None = None,
+        lessons_wanted: int = LESSONS,
         close_client: bool = True,
+        failed_runs: Iterable[Run] = (),
+        kept: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self._log = logging.LoggerAdapter(logger, {"server": name})
@@ -77,7 +87,9 @@ class ServerWatch:
         self._interval = poll_interval
         self._woken = asyncio.Event()
         self._signals = Signals(self._woken.set)
-        self._poller = Poller(client, tracker, self._signals, now, self._emit)
+        self._predictor = predictor or LearningPredictor()
+        self._forecaster = Forecaster(self._predictor)
+        self._poller = Poller(client, tracker, self._signals, now, self._emit, self._predictor.recall, lessons_wanted)
         self._listener = Listener(
             client,
             self._signals,
@@ -89,10 +101,11 @@ class ServerWatch:
             problem=self._problem,
             log=self._log,
         )
-        self._predictor = predictor or RecentDurations()
         self._busy = BusyMeter()
         self._ended: list[Run] = []
-        self._failed: deque[Run] = deque(maxlen=_FAILURES_KEPT)
+        self._failed: deque[Run] = deque(failed_runs, maxlen=_FAILURES_KEPT)
+        self._kept = kept
+        self._announcing: asyncio.Task[None] | None = None
         self._stats: SystemStats | None = None
         self._up: bool | None = None
         self._unanswered = 0
@@ -108,6 +121,8 @@ class ServerWatch:
                 tasks.create_task(self._listener.run(), name=f"listen {self.name}")
                 tasks.create_task(self._poll(), name=f"poll {self.name}")
         finally:
+            if self._announcing is not None:
+                self._announcing.cancel()
             if self._close_client:
                 await self._client.close()
 
@@ -175,9 +190,16 @@ class ServerWatch:
         finally:
             if self._poller.answers != answers:
                 self._answered()
-        if self._poller.looked:
-            self.tried.set()
+        if self._poller.looked and self._announcing is None:
+            # In a task of its own: a store that is away does not keep us from watching.
+            self._announcing = asyncio.create_task(self._announce(), name=f"first look {self.name}")
         return _Outcome.DONE
+
+    async def _announce(self) -> None:
+        """The first look is done, once its mark is kept: what ended before it must not be counted by the next start."""
+        if self._kept is not None:
+            await self._kept()
+        self.tried.set()
 
     def _answered(self) -> None:
         self._last_success = self._now()
@@ -192,7 +214,8 @@ class ServerWatch:
             if self._up is not False:
                 self._log.warning("ComfyUI does not answer: %s", error)
             self._up = False
-        self.tried.set()
+        if self._announcing is None:
+            self.tried.set()
 
     async def _read_stats(self) -> None:
         try:
@@ -217,6 +240,8 @@ class ServerWatch:
                 self._predictor.learn(change.run)
                 if change.run.state is State.FAILED:
                     self._failed.appendleft(change.run)
+            elif isinstance(change, Started):
+                self._predictor.started(change.run)
             elif isinstance(change, ServerRestarted):
                 self._log.warning("ComfyUI restarted")
         self._sink.transitions(self.name, changes)
@@ -242,7 +267,7 @@ class ServerWatch:
                 open_runs=open_runs,
                 failed_runs=tuple(self._failed),
                 stats=self._stats,
-                forecast=forecast(open_runs, self._predictor.predict, at),
+                forecast=self._forecaster.forecast(open_runs, at),
             ),
             at,
         )

@@ -10,12 +10,15 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from comfyui_exporter.config.webhook_urls import LONGEST_URL, NotAllowedError
 from comfyui_exporter.jobs.board import JobBoard
-from comfyui_exporter.jobs.update import ProgressStatus, ProgressUpdate
+from comfyui_exporter.jobs.history import JobHistory, JobQuery, NotNowError
+from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.local import statistics_of
 from comfyui_exporter.push.messages import batch_data, job_data, server_data
 from comfyui_exporter.tracker.registration import Registration
+from comfyui_exporter.web.body import read_object
 from comfyui_exporter.web.errors import ApiError
 from comfyui_exporter.web.guard import WriteGuard
 
@@ -26,6 +29,9 @@ _LARGEST_BODY = 64 * 1024
 _LONGEST = 1_000
 """Characters of an id; those of ComfyUI are UUIDs."""
 
+_KEEP_PATIENCE = 1.0
+"""Seconds that the answer to a registration waits for the store; what one that is away misses, it gets later."""
+
 _FILTERS = ("server", "job_type", "batch_id")
 
 
@@ -33,7 +39,14 @@ class Register(Protocol):
     """Registers a job (`Monitor.register`)."""
 
     def __call__(
-        self, *, job_id: int | str, prompt_id: str, job_type: str | None, batch_id: str | None, server: str | None
+        self,
+        *,
+        job_id: int | str,
+        prompt_id: str,
+        job_type: str | None,
+        batch_id: str | None,
+        server: str | None,
+        webhook_url: str | None,
     ) -> Registration:
         """Tell which job of an application a prompt is."""
         ...
@@ -41,13 +54,20 @@ class Register(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the API answers from. `token_for` makes the push token of one job, None where none is asked for."""
+    """What the API answers from. `token_for` makes the push token of one job, None where none is asked for.
+
+    `check_webhook` raises ValueError for a URL that cannot be called, NotAllowedError for one that may not be; without
+    it registrations may not carry one.
+    """
 
     board: JobBoard
+    history: JobHistory
     register: Register
+    kept: Callable[[float], Awaitable[bool]]
     token_for: Callable[[str], Awaitable[str | None]]
     access: Access
     guard: WriteGuard
+    check_webhook: Callable[[str], object] | None = None
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -71,6 +91,8 @@ class Api:
                 response = await handler(request)
             except ApiError as error:
                 response = _error(error.status, error.code, error.message)
+            except NotNowError as error:
+                response = _error(503, "store_away", str(error))
             except web.HTTPException as error:
                 response = _error(error.status, error.reason.lower().replace(" ", "_"), error.reason)
                 response.headers.extend({"Allow": error.headers["Allow"]} if "Allow" in error.headers else {})
@@ -101,12 +123,13 @@ class Api:
         limit = min(_number(query.get("limit"), PAGE, "limit", least=1), LARGEST_PAGE)
         before = _number(query.get("cursor"), None, "cursor", least=0)
 
-        def matches(update: ProgressUpdate) -> bool:
-            return (not statuses or update.status in statuses) and all(
-                getattr(update, name) in values for name, values in wanted.items()
-            )
-
-        found = self.board.page(matches, limit + 1, before)
+        asked = JobQuery(
+            frozenset(map(ProgressStatus, statuses)) or None,
+            wanted.get("server"),
+            wanted.get("job_type"),
+            wanted.get("batch_id"),
+        )
+        found = await self.history.page(asked, limit + 1, before)
         more = len(found) > limit
         return _json(
             {
@@ -117,15 +140,17 @@ class Api:
 
     async def _job(self, request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
+        # What is in memory is given while the store is away too.
         update = self.board.find(job_id=wanted) or self.board.find(prompt_id=wanted)
+        update = update or await self.history.find(job_id=wanted) or await self.history.find(prompt_id=wanted)
         if update is None:
-            raise ApiError(404, "not_found", "no such job in memory")
+            raise ApiError(404, "not_found", "no such job")
         return _json(job_data(update, self.board.find_nodes(update)))
 
     async def _batch(self, request: web.Request) -> web.Response:
-        batch = self.board.batch(request.match_info["id"])
+        batch = await self.history.batch(request.match_info["id"])
         if batch is None:
-            raise ApiError(404, "not_found", "no such batch in memory")
+            raise ApiError(404, "not_found", "no such batch")
         return _json(batch_data(batch))
 
     async def _statistics(self, _: web.Request) -> web.Response:
@@ -135,8 +160,8 @@ class Api:
 
     async def _register(self, request: web.Request) -> web.Response:
         self.guard.check(request)
-        body = await _object(request)
-        unknown = body.keys() - {"job_id", "prompt_id", "job_type", "batch_id", "server"}
+        body = await read_object(request, _LARGEST_BODY)
+        unknown = body.keys() - {"job_id", "prompt_id", "job_type", "batch_id", "server", "webhook_url"}
         if unknown:
             raise ApiError(400, "bad_request", f"unknown key {min(unknown)[:50]!r}")
         server = _text(body, "server")
@@ -152,11 +177,27 @@ class Api:
             job_type=_text(body, "job_type", 200),
             batch_id=_text(body, "batch_id", 200),
             server=server,
+            webhook_url=self._webhook_url(body),
         )
+        await self.kept(_KEEP_PATIENCE)
         update = self.board.find(job_id=job_id, prompt_id=registration.prompt_id)
         answer = {} if update is None else job_data(update)
         token = await self.token_for(registration.prompt_id)
         return _json(answer if token is None else {**answer, "push_token": token}, status=201)
+
+    def _webhook_url(self, body: dict[str, Any]) -> str | None:
+        url = _text(body, "webhook_url", LONGEST_URL)
+        if url is None:
+            return None
+        if self.check_webhook is None:
+            raise ApiError(403, "webhook_not_allowed", "webhook_url needs registered_webhooks in the configuration")
+        try:
+            self.check_webhook(url)
+        except ValueError as error:
+            raise ApiError(400, "bad_request", f"webhook_url {error}") from None
+        except NotAllowedError as error:
+            raise ApiError(403, "webhook_not_allowed", f"webhook_url: {error}") from None
+        return url
 
 
 def _json(data: object, status: int = 200) -> web.Response:
@@ -177,21 +218,6 @@ def _number(text: str | None, default: Any, name: str, *, least: int) -> Any:
     if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
         raise ApiError(400, "bad_request", f"{name} is not valid")
     return int(text)
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > _LARGEST_BODY:
-            raise ApiError(413, "too_large", f"the body is larger than {_LARGEST_BODY} bytes")
-    try:
-        data = json.loads(bytes(body))
-    except (ValueError, RecursionError):
-        raise ApiError(400, "bad_json", "the body is no JSON") from None
-    if not isinstance(data, dict):
-        raise ApiError(400, "bad_request", "the body is no JSON object")
-    return data
 
 
 def _text(body: dict[str, Any], name: str, longest: int = _LONGEST) -> str | None:

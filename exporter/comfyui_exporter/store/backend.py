@@ -1,0 +1,36 @@
+"""What differs between the databases, and which of them a URL names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from comfyui_exporter.store.postgres import PostgresBackend
+from comfyui_exporter.store.sqlite import SqliteBackend
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    name: str
+
+    def prepare(self) -> None:
+        """Whatever is to be done before an engine is made; may touch the disk."""
+
+    def engine(self) -> AsyncEngine:
+        """Make the engine."""
+
+    async def attend(self, connection: AsyncConnection) -> None:
+        """Make sure that we alone write, on the connection that does."""
+
+    def close(self) -> None:
+        """Give back what `prepare` took."""
+
+
+def backend_of(url: str) -> Backend:
+    """Choose by URL: `sqlite:///PATH` (a fourth slash begins an absolute path) or `postgresql://...`."""
+    if url.startswith("sqlite:///"):
+        return SqliteBackend(Path(url.removeprefix("sqlite:///")))
+    return PostgresBackend(url)
