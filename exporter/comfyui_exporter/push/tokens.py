@@ -64,13 +64,25 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def _report(error: Exception) -> None:
+    log.error("the file with the push token cannot be read: %s", error)
+
+
 class TokenFile:
     """The token in a file, read again when the file changes. `read` is given the path, in a thread.
 
-    `read` may raise OSError and ValueError: then the token that was read before goes on to be asked for.
+    `read` may raise OSError and ValueError: then the token that was read before goes on to be asked for, and `report`
+    is told once.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], str], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], str],
+        now: Callable[[], float] = time.monotonic,
+        report: Callable[[Exception], None] = _report,
+    ) -> None:
+        self._report = report
         self._path = path
         self._read = read
         self._now = now
@@ -93,7 +105,7 @@ class TokenFile:
             seen, token = await asyncio.to_thread(self._look)
         except (OSError, ValueError) as error:
             if not self._told:
-                log.error("the file with the push token cannot be read: %s", error)
+                self._report(error)
             self._told = True
             return
         self._told = False
