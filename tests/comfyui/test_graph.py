@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from comfyui_exporter.comfyui.graph import GraphReader, class_types
+from comfyui_exporter.comfyui.graph import GraphReader, class_types, needed_nodes
 
 GRAPH = {
     "1": {"class_type": "Load", "inputs": {}},
@@ -22,7 +22,7 @@ def raw(value):
 
 
 def needed(graph, requested):
-    read = GraphReader().read(raw(graph), raw(requested))
+    read = GraphReader().read(needed_nodes(raw(graph), raw(requested)))
     return set() if read is None else set(read.nodes)
 
 

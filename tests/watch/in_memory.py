@@ -115,6 +115,7 @@ class World:
         graph_bytes: int = 0,
         *,
         bridged: bool = False,
+        lessons_wanted: int = 0,
     ) -> None:
         self.graph_bytes = graph_bytes
         self.bridged = bridged
@@ -136,7 +137,16 @@ class World:
         """Whether a restart was concluded where there was none since the last one (or since we began)."""
         self._restarts_seen = 0
         self.changes: list[Transition] = []
-        self.poller = Poller(self.source, self.tracker, self.signals, lambda: self.now, self.changes.extend)
+        self.recalled: list[Run] = []
+        self.poller = Poller(
+            self.source,
+            self.tracker,
+            self.signals,
+            lambda: self.now,
+            self.changes.extend,
+            self.recalled.append,
+            lessons_wanted,
+        )
 
     def _comfy_clock(self) -> float:
         self.comfy_ms += 1

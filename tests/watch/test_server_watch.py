@@ -8,7 +8,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Self
 
+import pytest
+
 from comfyui_exporter.comfyui.client import ComfyUIClient
+from comfyui_exporter.eta.predictor import LearningPredictor
 from comfyui_exporter.simulator import Simulation
 from comfyui_exporter.simulator.simtime import ManualTime
 from comfyui_exporter.tracker.runs import Run
@@ -59,25 +62,32 @@ class Recorder:
 
 
 class Watched:
-    """A simulated ComfyUI in time that the test moves, and a watch of it that polls only once on its own."""
+    """A simulated ComfyUI in time that the test moves, and a watch of it that polls only once on its own.
 
-    def __init__(self, poll_interval: float = 3600.0) -> None:
+    With `hurried`, seconds pass whenever the watch looks at its clock.
+    """
+
+    def __init__(self, poll_interval: float = 3600.0, history: int = 0, *, hurried: bool = False) -> None:
         self.time = ManualTime()
-        self.sim = Simulation(time=self.time)
+        self.sim = Simulation(time=self.time, history=history, failure_rate=0.0)
         self.sink = Recorder()
         self._interval = poll_interval
+        hurry = itertools.count(0.0, 2.0)
+        self._now = (lambda: next(hurry)) if hurried else Clock().now
 
     async def __aenter__(self) -> Self:
         await self.sim.__aenter__()
         ids = itertools.count()
+        predictor = LearningPredictor()
         self.watch = ServerWatch(
             "sim",
             ComfyUIClient(self.sim.url, request_timeout=2.0),
-            Tracker(lambda: f"run{next(ids)}", lambda *_: "unknown"),
+            Tracker(lambda: f"run{next(ids)}", lambda *_: "unknown", expect=predictor.predict),
             self.sink,
-            Clock().now,
+            self._now,
             Random(3),
             poll_interval=self._interval,
+            predictor=predictor,
         )
         self.task = asyncio.create_task(self.watch.run())
         await self.watch.tried.wait()
@@ -119,6 +129,36 @@ async def test_the_view_says_what_runs_and_waits() -> None:
         assert view.up is True
         assert view.stats is not None
         assert view.stats.version == "0.3.64"
+
+
+async def test_jobs_that_ended_before_the_first_look_give_estimates_and_are_not_counted() -> None:
+    async with Watched(poll_interval=1.0, history=15, hurried=True) as watched:
+        sink = watched.sink
+        for _ in range(3):
+            watched.sim.traffic.submit()
+        await sink.until(lambda: sink.views[-1].forecast.drain_seconds)
+        assert len(sink.views[-1].forecast.ends) == 3
+        assert sink.ended() == []
+
+
+async def test_a_job_that_waits_is_told_apart_by_the_job_that_runs_before_it() -> None:
+    async with Watched(poll_interval=0.1) as watched:
+        sink = watched.sink
+        watched.submit(20)
+        await sink.until(lambda: sink.views[-1].running == 1)
+        await watched.time.advance(5000)
+        await sink.until(sink.ended)
+        watched.submit(30)
+        watched.submit(30)
+        await sink.until(lambda: len(sink.views[-1].forecast.ends) == 2)
+        first, again = sink.views[-1].forecast.seconds.values()
+        # The second is the very same, so all of it will come from the cache.
+        assert first > 1
+        assert again < 0.1
+        await watched.time.advance(10_000)
+        await sink.until(lambda: len(sink.ended()) == 3)
+        # So it was foreseen when it started too, though the end of the first may not have been read by then.
+        assert [run.predicted for run in sink.ended()[1:]] == [pytest.approx(first, rel=0.1), pytest.approx(0.05)]
 
 
 async def test_a_crash_is_seen_as_silence_and_then_as_a_restart() -> None:
