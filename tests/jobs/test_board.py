@@ -216,3 +216,40 @@ def test_a_job_that_moves_to_another_batch_ends_the_one_that_it_was_alone_in(boa
     assert heard.batches_gone == ["a"]
     assert board.batch("a") is None
     assert [batch.batch_id for batch in heard.batches] == ["a", "b"]
+
+
+def in_batch(run_id, state=State.QUEUED, **fields):
+    return run(run_id, state, details=Details(batch_id="b"), **fields)
+
+
+def test_a_batch_is_weighed_by_what_its_jobs_should_take(board, heard):
+    long, short = in_batch("1", State.PROCESSING, percent=50.0), in_batch("2")
+    board.transitions("gpu0", [Submitted(0.0, long), Submitted(0.0, short)])
+    board.view("gpu0", view(long, short, forecast=Forecast({}, {"2": 1}, seconds={"1": 90.0, "2": 10.0})), 0.0)
+    assert board.batch("b").progress_percent == 25.0
+    board.view("gpu0", view(long, short, forecast=Forecast({}, {"2": 1}, seconds={"1": 90.0, "2": 10.0})), LOOK_AGAIN)
+    assert board.batch("b").progress_percent == 45.0
+    assert [batch.progress_percent for batch in heard.batches] == [50.0, 25.0, 45.0]
+
+
+def test_a_job_that_left_memory_counts_in_its_batch_until_the_last_one_left(board, heard):
+    done = in_batch("1", State.COMPLETED, entry=entry())
+    board.transitions("gpu0", [Ended(0.0, done), Submitted(0.0, in_batch("2"))])
+    board.transitions("gpu0", [Forgotten(1.0, done)])
+    assert board.batch("b").counts == {"completed": 1, "queued": 1}
+    assert list(board.active_batches) == ["b"]
+    ended = in_batch("2", State.FAILED)
+    board.transitions("gpu0", [Ended(2.0, ended)])
+    assert list(board.active_batches) == []
+    assert board.batch("b").counts == {"completed": 1, "failed": 1}
+    board.transitions("gpu0", [Forgotten(3.0, ended)])
+    assert board.batch("b") is None
+    assert heard.batches_gone == ["b"]
+
+
+def test_a_batch_goes_on_after_a_restart_of_the_exporter(board, heard):
+    board.restore_batch("b", {ProgressStatus.COMPLETED: 3}, 30.0, server="gpu0")
+    assert board.batch("b") is None
+    board.transitions("gpu0", [Submitted(0.0, in_batch("1"))])
+    assert heard.batches[-1].counts == {"completed": 3, "queued": 1}
+    assert list(board.batches_on("gpu0")) == [("b", {"completed": 3, "queued": 1})]

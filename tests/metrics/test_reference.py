@@ -25,6 +25,13 @@ def test_every_histogram_has_its_buckets():
     assert "| `estimate` | `comfyui_job_estimate_ratio` |" in reference()
 
 
+def test_what_outlives_the_exporter_is_listed():
+    listed = reference().partition("## What outlives the exporter")[2].partition("\n## ")[0]
+    assert {f"- `{family.name}`" for family in ALL if family.lasting} == {
+        line for line in listed.splitlines() if line.startswith("- ")
+    }
+
+
 def test_no_cell_breaks_the_table():
     for line in reference().splitlines():
         if line.startswith("| `comfyui_"):

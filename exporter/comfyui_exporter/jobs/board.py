@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from comfyui_exporter.jobs.batches import Batches
 from comfyui_exporter.jobs.describe import Describe
@@ -66,6 +65,13 @@ class _Entry:
     told_at: float
     place: int = 0
     """Counts up in the order in which jobs were first seen."""
+    registration: Registration | None = None
+    """What was registered, while no run is there that has it."""
+
+    @property
+    def webhook_url(self) -> str | None:
+        registration = self.registration if self.run is None else self.run.registration
+        return None if registration is None else registration.webhook_url
 
 
 class JobBoard(Sink):
@@ -77,8 +83,7 @@ class JobBoard(Sink):
     def __init__(
         self, wall: Callable[[float], float], title: Callable[[str], str], job_labels: Sequence[str] = ()
     ) -> None:
-        self._wall = wall
-        self._describe = Describe(wall, job_labels)
+        self.describe = Describe(wall, job_labels)
         self._readers: list[Reader] = []
         self._entries: dict[str, _Entry] = {}
         self._places = 0
@@ -133,10 +138,41 @@ class JobBoard(Sink):
         """Give a batch; None if none of its jobs is in memory."""
         return self._batches.get(batch_id)
 
+    @property
+    def active_batches(self) -> Iterator[str]:
+        """The ids of the batches with a job that has not ended."""
+        return self._batches.active
+
+    def batches_on(self, server: str) -> Iterator[tuple[str, Mapping[ProgressStatus, int]]]:
+        """Give the active batches with jobs on a server, the newest first, and the counts of these jobs by status."""
+        return self._batches.active_on(server)
+
+    def restore_batch(
+        self,
+        batch_id: str,
+        counts: Mapping[ProgressStatus, int],
+        seconds: float,
+        *,
+        timed: int | None = None,
+        server: str | None = None,
+    ) -> None:
+        """Take in jobs of a batch that ended before we started and are not in memory; see `Batches.restore`."""
+        self._batches.restore(batch_id, counts, seconds, timed=timed, server=server)
+
+    def get(self, run_id: str) -> ProgressUpdate | None:
+        """Give the newest of a run; None if it is not in memory."""
+        entry = self._entries.get(run_id)
+        return None if entry is None else entry.update
+
     def find(self, *, job_id: int | str | None = None, prompt_id: str | None = None) -> ProgressUpdate | None:
         """Give the newest run of a job; None if there is none."""
         run_id = self._newest(job_id, prompt_id)
         return None if run_id is None else self._entries[run_id].update
+
+    def webhook_of(self, run_id: str) -> str | None:
+        """Give the URL that was registered to be called for a run; updates don't have it, as it may be a secret."""
+        entry = self._entries.get(run_id)
+        return None if entry is None else entry.webhook_url
 
     def find_nodes(self, update: ProgressUpdate) -> tuple[NodeDetail, ...]:
         """Give the nodes of a job as far as they are known."""
@@ -203,29 +239,24 @@ class JobBoard(Sink):
         """A server is not watched any more: its jobs go."""
         for run_id in [run_id for run_id, entry in self._entries.items() if entry.server == server]:
             self._remove(run_id)
+        self._batches.remove_server(server)
         self._forecasts.pop(server, None)
         if self._servers.pop(server, None) is not None:
             for reader in self._readers:
                 reader.server_removed(server)
 
+    def restore(self, server: str, runs: Iterable[Run], at: float) -> None:
+        """Show runs that were known before we were restarted."""
+        for run in runs:
+            if run.detailed:
+                self._put_run(server, run, at if run.ended_at is None else run.ended_at)
+
     # Registered jobs
 
     def registered(self, registration: Registration, at: float, status: ProgressStatus) -> None:
         """Show a job that no server has shown yet."""
-        now = datetime.fromtimestamp(self._wall(at), UTC)
-        message = "no server has shown this job since it was registered" if status is ProgressStatus.TIMEOUT else None
-        update = ProgressUpdate(
-            registration.job_id,
-            registration.prompt_id,
-            status,
-            error_message=message,
-            server=registration.server,
-            run_id=registration.run_id,
-            job_type=registration.job_type or "unknown",
-            batch_id=registration.batch_id,
-            updated_at=now,
-        )
-        self._put(_Entry(registration.server, None, update, at), at)
+        update = self.describe.registered(registration, status, at)
+        self._put(_Entry(registration.server, None, update, at, registration=registration), at)
 
     def unregistered(self, registration: Registration) -> None:
         """Forget a registered job that never came."""
@@ -236,14 +267,22 @@ class JobBoard(Sink):
     # Keeping
 
     def _put_run(self, server: str, run: Run, at: float) -> None:
-        update = self._describe(server, run, self._forecasts.get(server) or Forecast(), at)
+        forecast = self._forecasts.get(server) or Forecast()
+        update = self.describe(server, run, forecast, at)
+        seconds = forecast.seconds.get(run.run_id)
+        entry = _Entry(server, run, update, at)
         before = self._entries.get(run.run_id)
-        if before is not None and replace(update, updated_at=before.update.updated_at) == before.update:
+        if (
+            before is not None
+            and replace(update, updated_at=before.update.updated_at) == before.update
+            and before.webhook_url == entry.webhook_url
+        ):
             before.run, before.told_at = run, at
+            self._put_in_batch(update, at, seconds)
             return
-        self._put(_Entry(server, run, update, at), at)
+        self._put(entry, at, seconds)
 
-    def _put(self, entry: _Entry, at: float) -> None:
+    def _put(self, entry: _Entry, at: float, seconds: float | None = None) -> None:
         update = entry.update
         before = self._entries.get(update.run_id)
         if before is not None and before.update.job_id != update.job_id:
@@ -258,8 +297,11 @@ class JobBoard(Sink):
         for reader in self._readers:
             reader.job(update)
         if before is not None and before.update.batch_id != update.batch_id:
-            self._leave_batch(before.update)
-        for batch in self._batches.put(None if before is None else before.update, update, at):
+            self._tell_batch_removed(self._batches.leave(before.update))
+        self._put_in_batch(update, at, seconds)
+
+    def _put_in_batch(self, update: ProgressUpdate, at: float, seconds: float | None) -> None:
+        if (batch := self._batches.put(update, at, seconds)) is not None:
             self._tell_batch(batch)
 
     def _remove(self, run_id: str) -> None:
@@ -270,12 +312,7 @@ class JobBoard(Sink):
         self._unindex(self._by_job, entry.update.job_id, run_id)
         for reader in self._readers:
             reader.removed(run_id)
-        self._leave_batch(entry.update)
-
-    def _leave_batch(self, update: ProgressUpdate) -> None:
-        if (gone := self._batches.remove(update)) is not None:
-            for reader in self._readers:
-                reader.batch_removed(gone)
+        self._tell_batch_removed(self._batches.remove(entry.update))
 
     @staticmethod
     def _unindex(index: dict[str, dict[str, None]], key: int | str | None, run_id: str) -> None:
@@ -288,6 +325,11 @@ class JobBoard(Sink):
     def _tell_batch(self, batch: BatchUpdate) -> None:
         for reader in self._readers:
             reader.batch(batch)
+
+    def _tell_batch_removed(self, batch_id: str | None) -> None:
+        if batch_id is not None:
+            for reader in self._readers:
+                reader.batch_removed(batch_id)
 
 
 def _lacks(update: ProgressUpdate, run: Run, forecast: Forecast) -> bool:

@@ -128,8 +128,9 @@ class BatchUpdate:
     counts: Mapping[ProgressStatus, int]
     """How many jobs are in which status; those of 0 are absent."""
     progress_percent: float
-    """Mean over its jobs; ended ones count as 100 however they ended."""
+    """Mean over its jobs by how long they take; ended ones count as 100 however they ended. 100 only when all ended."""
     estimated_completion: datetime | None = None
+    """When the last of its jobs should be done; None unless that is known of each that has not ended."""
 
 
 @dataclass(frozen=True, slots=True)

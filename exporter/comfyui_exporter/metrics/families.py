@@ -224,8 +224,13 @@ JOB_ESTIMATE_RATIO = _histogram(
     "estimate",
     lasting=True,
 )
+BATCHES_SHOWN = 20
+"""Batches per server: those who run more at once look at the API, and an id per job must not fill Prometheus."""
 BATCH_JOBS = _gauge(
-    "comfyui_batch_jobs", "Jobs of an active batch.", "batch_id of submitted jobs", ("batch_id", "status")
+    "comfyui_batch_jobs",
+    f"Jobs of a batch on this server; the newest {BATCHES_SHOWN} batches with a job that has not ended.",
+    "batch_id of submitted and registered jobs",
+    ("batch_id", "status"),
 )
 
 # The exporter.
@@ -281,7 +286,13 @@ RELAY_UPSTREAM_RECONNECTS = _own(
     "Times that a relay's socket to its upstream was opened again; relays only.",
     "relay",
 )
-WEBHOOKS = _own("comfyui_exporter_webhooks_total", Kind.COUNTER, "Webhook deliveries.", "exporter", ("result",))
+WEBHOOKS = _own(
+    "comfyui_exporter_webhooks_total",
+    Kind.COUNTER,
+    "Webhook calls: delivered, failed (will be tried again), dead (given up), refused (not allowed).",
+    "exporter",
+    ("result",),
+)
 STORE_ERRORS = _own("comfyui_exporter_store_errors_total", Kind.COUNTER, "Failed writes to the store.", "exporter")
 STORE_BUFFERED_JOBS = _own(
     "comfyui_exporter_store_buffered_jobs", Kind.GAUGE, "Job rows that wait for the store.", "exporter"
@@ -312,19 +323,17 @@ CONFIG_RELOAD_SUCCESS_TIME = _own(
     "exporter",
 )
 
-# The GPUs of the exporter's own host.
+# The GPUs of the exporter's own host, with the extra `gpu`.
+_NVML = "NVML, with the extra gpu"
 GPU_UTILIZATION = _own(
-    "comfyui_gpu_utilization_ratio", Kind.GAUGE, "Share of time that the GPU was busy, from 0 to 1.", "NVML", _GPU
+    "comfyui_gpu_utilization_ratio", Kind.GAUGE, "Share of time that the GPU was busy, from 0 to 1.", _NVML, _GPU
 )
-GPU_MEMORY_USED = _own("comfyui_gpu_memory_used_bytes", Kind.GAUGE, "Memory of the GPU in use.", "NVML", _GPU)
-GPU_TEMPERATURE = _own("comfyui_gpu_temperature_celsius", Kind.GAUGE, "Temperature of the GPU.", "NVML", _GPU)
-GPU_POWER = _own("comfyui_gpu_power_watts", Kind.GAUGE, "Power that the GPU draws.", "NVML", _GPU)
+GPU_MEMORY_USED = _own("comfyui_gpu_memory_used_bytes", Kind.GAUGE, "Memory of the GPU in use.", _NVML, _GPU)
+GPU_TEMPERATURE = _own("comfyui_gpu_temperature_celsius", Kind.GAUGE, "Temperature of the GPU.", _NVML, _GPU)
+GPU_POWER = _own("comfyui_gpu_power_watts", Kind.GAUGE, "Power that the GPU draws.", _NVML, _GPU)
 
 ALL: tuple[Family, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Family))
 """All families in the order of their declaration, which is the order of a scrape."""
 
-NOT_YET = frozenset({
-    BATCH_JOBS, WEBHOOKS, STORE_ERRORS, STORE_BUFFERED_JOBS, STORE_DEGRADED, GPU_UTILIZATION, GPU_MEMORY_USED,
-    GPU_TEMPERATURE, GPU_POWER,
-})  # fmt: skip
+NOT_YET: frozenset[Family] = frozenset()
 """Families that this version declares but never fills; the reference leaves them out until their work comes."""
