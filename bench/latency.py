@@ -73,7 +73,7 @@ async def measure(jobs: int, speed: float) -> Ends:
         exporter = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "comfyui_exporter", "run", "--comfyui.url", f"sim={simulation.url}",
             "--web.listen-address", "127.0.0.1:19288", "--push.listen-address", "127.0.0.1:19329",
-            "--log.level", "warn", env={**os.environ},
+            "--store.url", "memory", "--log.level", "warn", env={**os.environ},
         )  # fmt: skip
         try:
             await _ready("http://127.0.0.1:19288/-/ready")

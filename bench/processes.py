@@ -22,7 +22,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[int]:
-    """Run `comfyui-exporter ARGUMENTS`, and give its process id."""
+    """Run `comfyui-exporter ARGUMENTS`, and give its process id; those who run the exporter say where it keeps jobs."""
     command = [sys.executable, "-m", "comfyui_exporter", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

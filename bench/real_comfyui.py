@@ -179,6 +179,7 @@ async def main(options: argparse.Namespace) -> int:
         [
             sys.executable, "-m", "comfyui_exporter", "run", "--push.listen-address", "",
             "--comfyui.url", options.url, "--web.listen-address", f"127.0.0.1:{PORT}",
+            "--store.url", "memory",
         ],
     )  # fmt: skip
     try:

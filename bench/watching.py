@@ -344,8 +344,9 @@ def watched(
         port = free_port()
         began = time.monotonic()
         with running(
-            "run", "--push.listen-address", "", "--web.listen-address", f"127.0.0.1:{port}", "--comfyui.url", url
-        ) as exporter_pid:
+            "run", "--push.listen-address", "", "--web.listen-address", f"127.0.0.1:{port}", "--comfyui.url", url,
+            "--store.url", "memory",
+        ) as exporter_pid:  # fmt: skip
             own = f"http://127.0.0.1:{port}"
             wait_for(own + "/metrics", b"comfyui_up{")
             state.first_metric_seconds = time.monotonic() - began

@@ -13,6 +13,7 @@ from comfyui_exporter.cli.main import cli
 from comfyui_exporter.config.flags import COMFYUI_URL, FLAGS
 from comfyui_exporter.config.relay_flags import RELAY_FLAGS
 from comfyui_exporter.metrics.families import ALL
+from comfyui_exporter.store.schema import metadata
 from docs.pages import NAMES, ROOT, anchors, links
 
 PACKAGE = ROOT / "exporter/comfyui_exporter"
@@ -23,6 +24,7 @@ NO_METRICS = {
     "comfyui_exporter": "the package",
     "comfyui_version": "a key of recordings",
     "comfyui_prompt_id": "a field of jobs",
+    **dict.fromkeys(metadata.tables, "a table of the store"),
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]")
 OF_OTHERS = {
@@ -41,8 +43,10 @@ def text_of(name: str) -> str:
 
 def own_flags() -> set[str]:
     commands = cli.commands.values()
+    # With the names of its own help option, which click remembers for whoever asks next.
+    context = click.Context(cli, **cli.context_settings)
     typed = {option for command in commands for param in command.params for option in param.opts}
-    of_the_group = {option for param in cli.get_params(click.Context(cli)) for option in param.opts}
+    of_the_group = {option for param in cli.get_params(context) for option in param.opts}
     return typed | of_the_group | {f"--{flag.name}" for flag in FLAGS}
 
 

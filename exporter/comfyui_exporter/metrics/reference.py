@@ -20,8 +20,10 @@ All metrics of the exporter, in the order of a scrape. This page is generated fr
 
 Every metric has `# HELP` and `# TYPE`, base units, and Unix timestamps (never ages) for points in time. A metric that
 has no meaning at the moment is absent. The label `server` names the ComfyUI; metrics without it are about the exporter.
-Counters and histograms begin at 0 when the exporter starts. `job_labels` stands for the labels configured under that
-key. `process_*` and `python_*` of the exporter's own process follow at the end.
+`job_labels` stands for the labels configured under that key. `process_*` and `python_*` of the exporter's own process
+follow at the end.
+
+Some counters and histograms [outlive the exporter](#what-outlives-the-exporter); the others begin at 0 when it starts.
 
 | Metric | Type | Labels | Meaning | Source |
 |---|---|---|---|---|
@@ -37,16 +39,26 @@ Upper bounds of the histograms' buckets unless the configuration says otherwise 
 """
 
 
+_LASTING = """
+## What outlives the exporter
+
+These go on from where they stood, unless `store.url` is `memory`; a scrape sees them once they are in the
+[store](store.md).
+
+"""
+
+
 def reference() -> str:
     """The page in Markdown."""
     shown = [family for family in ALL if family not in NOT_YET]
+    lasting = "".join(f"- `{family.name}`\n" for family in shown if family.lasting)
     rows = "".join(map(_row, shown))
     buckets = "".join(
         f"| `{family.buckets}` | `{family.name}` | {', '.join(map(number, DEFAULTS[family.buckets]))} |\n"
         for family in shown
         if family.buckets
     )
-    return f"{_INTRODUCTION}{rows}{_BUCKETS}{buckets}"
+    return f"{_INTRODUCTION}{rows}{_LASTING}{lasting}{_BUCKETS}{buckets}"
 
 
 def _row(family: Family) -> str:
