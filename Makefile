@@ -34,10 +34,12 @@ docs: install-dev  ## Write the pages that come from the code
 	$(BIN)/python -m comfyui_exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m comfyui_exporter.config.reference > docs/configuration.md
 
-bench: install-dev  ## Measure what watching costs, and how fast and cheap pushing is (minutes)
+bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, and that kills lose nothing (half an hour)
 	$(BIN)/python bench/watching.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/push.py
+	$(BIN)/python bench/eta.py
+	$(BIN)/python bench/chaos.py
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -57,7 +59,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 	@touch $@ $(VENV)/.installed
 
 system:
-	@command -v promtool >/dev/null || scripts/system-packages prometheus
+	@{ command -v promtool && command -v prometheus; } >/dev/null || scripts/system-packages prometheus
+	@{ { command -v alertmanager || command -v prometheus-alertmanager; } && command -v amtool; } >/dev/null || scripts/system-packages prometheus-alertmanager
+	@{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || scripts/system-packages postgresql
 	@command -v openssl >/dev/null || scripts/system-packages openssl
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || scripts/system-packages chromium
 

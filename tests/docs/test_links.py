@@ -32,6 +32,13 @@ OF_OTHERS = {
     "--enable-feature": "Prometheus",
     "--strict": "mypy",
     "--url": "bench/real_progress.py",
+    **dict.fromkeys(
+        ("--build", "--cap-drop", "--force-recreate", "--gpus", "--health-cmd", "--name", "--read-only"), "Docker"
+    ),
+    "--now": "systemctl",
+    **dict.fromkeys(
+        ("--alertmanager.url", "--annotation", "--comment", "--duration", "--inhibited", "--silenced"), "amtool"
+    ),
 }
 VARIABLE = re.compile(r"\bCOMFYUI_[A-Z_]+\b")
 LEVELS = {"debug", "info", "warning", "error", "exception"}

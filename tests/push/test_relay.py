@@ -138,6 +138,8 @@ async def test_after_a_restart_of_the_upstream_only_what_differs_is_told(serve, 
     assert [each["data"].get("progress_percent") for each in told] == [5.0, 0.0, None]
     assert told[2] == {"type": "job_removed", "data": {"run_id": "gone"}}
     assert await of_gone.hear() == {"type": "job_removed", "data": {"run_id": "gone"}}
+    over = {"status": "resolved", "labels": {"alertname": "gpu1"}}
+    assert await client.hear() == {"type": "alert", "data": over}
     assert await client.nothing_waits()
     assert await of_gone.nothing_waits()
     state = relay.hub.state

@@ -126,8 +126,10 @@ class Hub(Reader):
         self.state.remove_server(name)
 
     def alert_removed(self, labels: Mapping[str, Any]) -> None:
-        """Forget an alert of which nobody said that it is resolved."""
-        self.state.remove_alert(messages.alert_identity(labels))
+        """Forget an alert of which nobody said that it is resolved, and tell that it is over."""
+        known = self.state.alerts.get(messages.alert_identity(labels))
+        if known is not None:
+            self.publish(messages.over_frame(known))
 
     def _known(self, news: BatchFrame | ServerFrame | AlertFrame) -> bool:
         known: News | None

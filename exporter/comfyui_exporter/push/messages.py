@@ -151,6 +151,12 @@ def alert_frame(data: Mapping[str, Any]) -> AlertFrame:
     )
 
 
+def over_frame(alert: AlertFrame) -> AlertFrame:
+    """Make the `alert` that says that one of before is over, of which nobody said so."""
+    message = msgspec.json.decode(payload_of(alert.frame))
+    return alert_frame({**message["data"], "status": "resolved"})
+
+
 def alert_identity(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Give what makes an alert the same one."""
     return tuple(sorted((str(name), str(value)) for name, value in labels.items()))

@@ -64,11 +64,6 @@ class State:
         self.servers.pop(server, None)
         self._all = None
 
-    def remove_alert(self, identity: tuple[tuple[str, str], ...]) -> None:
-        """Forget an alert."""
-        self.alerts.pop(identity, None)
-        self._all = None
-
     def jobs_of_prompt(self, prompt_id: str) -> list[JobFrame]:
         """All runs of a prompt."""
         return [self.jobs[run_id] for run_id in self._by_prompt.get(prompt_id, ())]

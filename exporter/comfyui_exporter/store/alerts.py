@@ -46,4 +46,11 @@ class StoredAlerts:
             # They are repeated within minutes: nothing to end for.
             log.warning("the alerts of before cannot be read: %s", error)
             return []
-        return [(read_alert(msgspec.json.decode(row["body"])), self._stamp(row["heard_at"])) for row in rows]
+        restored = []
+        for row in rows:
+            try:
+                restored.append((read_alert(msgspec.json.decode(row["body"])), self._stamp(row["heard_at"])))
+            except (ValueError, TypeError, msgspec.MsgspecError):
+                # Of an exporter that took what this one does not.
+                self._log.alert(row["alert_id"], None)
+        return restored

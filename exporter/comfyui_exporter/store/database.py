@@ -151,9 +151,8 @@ class Database:
                 async with connection.begin():
                     await self._check_writer(connection)
                     yield connection
-        except StoreLostError:
-            raise
-        except asyncio.CancelledError:
+        except (StoreLostError, asyncio.CancelledError):
+            # Who lost the store has no business to keep others from it.
             await self._disconnect()
             raise
         except Exception as error:
@@ -183,10 +182,10 @@ class Database:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):
-                # What went wrong with it once is not to be handed out again.
-                await connection.invalidate()
-                await connection.close()
+            # What went wrong with it once is not to be handed out again.
+            for give_up in (connection.invalidate, connection.close):
+                with suppress(Exception):
+                    await give_up()
 
 
 async def open_database(url: str) -> Database:

@@ -22,6 +22,8 @@ _CHECKED_WHOLE = 64 * 1024 * 1024
 
 _BUSY_SECONDS = 5.0
 
+_MAGIC = b"SQLite format 3\0"
+
 
 class SqliteBackend:
     """A store in a file."""
@@ -39,7 +41,8 @@ class SqliteBackend:
             StoreRefusedError: it is another exporter's, or no database of ours.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.parent.exists():
+                self._path.parent.mkdir(parents=True)
             self._take_lock()
             # Webhook URLs may hold secrets, so a new file is for its owner alone.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -104,6 +107,10 @@ class SqliteBackend:
         size = self._path.stat().st_size
         if not size:
             return
+        with self._path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                # SQLite takes a file of a few bytes for one that nobody has written to yet.
+                raise StoreRefusedError(_CORRUPT.format("its beginning is none"))
         try:
             connection = sqlite3.connect(f"file:{_quoted(self._path)}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
             try:
