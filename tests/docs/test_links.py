@@ -17,7 +17,7 @@ from comfyui_exporter.store.schema import metadata
 from docs.pages import NAMES, ROOT, anchors, links
 
 PACKAGE = ROOT / "exporter/comfyui_exporter"
-METRIC = re.compile(r"\bcomfyui_[a-z0-9_]+")
+METRIC = re.compile(r"(?<!:)\bcomfyui_[a-z0-9_]+\b(?!:)")  # recorded series, with colons, are for tests/prometheus
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 NO_METRICS = {
     "comfyui_bridge": "the extension of ComfyUI",
@@ -32,6 +32,9 @@ OF_OTHERS = {
     "--enable-feature": "Prometheus",
     "--strict": "mypy",
     "--url": "bench/real_progress.py",
+    "--alertmanager.url": "amtool",
+    "--comment": "amtool",
+    "--duration": "amtool",
     **dict.fromkeys(
         ("--build", "--cap-drop", "--force-recreate", "--gpus", "--health-cmd", "--name", "--read-only"), "Docker"
     ),

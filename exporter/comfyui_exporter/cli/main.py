@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from comfyui_exporter import __version__
+from comfyui_exporter.cli.healthcheck import healthcheck
 from comfyui_exporter.cli.relay import relay
 from comfyui_exporter.cli.simulate import simulate
 from comfyui_exporter.config import later
@@ -21,7 +22,7 @@ DEFAULT_COMMAND = "run"
 EXIT_CODES = """\b
 Exit codes:
   0  fine
-  1  check-config found problems; a server did not answer --probe; run failed
+  1  check-config found problems; a server did not answer --probe; run failed; healthcheck: not ready
   2  wrong usage; run was given a configuration that it cannot use"""
 
 
@@ -140,6 +141,7 @@ def check_config(file: str, *, probe: bool) -> NoReturn:
 
 cli.add_command(simulate)
 cli.add_command(relay)
+cli.add_command(healthcheck)
 
 
 def main() -> None:

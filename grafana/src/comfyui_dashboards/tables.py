@@ -1,0 +1,110 @@
+"""Tables: the answers of several queries, joined by their labels, one row for each thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from grafana_foundation_sdk.builders import common, table
+from grafana_foundation_sdk.models import common as looks
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
+
+from comfyui_dashboards.panels import Steps, common_to_all, mapping, thresholds
+from comfyui_dashboards.queries import columns
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: a label, or the value of the query of that place."""
+
+    source: str | int
+    title: str
+    width: int = 0
+    """Pixels; 0: what is left."""
+    unit: str = ""
+    steps: Steps = ()
+    """Colours by value."""
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Values in words, with their colours."""
+    bar: float = 0.0
+    """Drawn as a bar; the value at which it is full, or -1 for the largest of the column."""
+    link: tuple[str, str] = ("", "")
+    """What a click does, in words, and where it leads."""
+    decimals: int | None = None
+    hidden: bool = False
+    """There for links only."""
+
+
+def joined(
+    title: str,
+    description: str,
+    queries: Sequence[str],
+    shown: Sequence[Column],
+    *,
+    order: str = "",
+    descending: bool = False,
+    no_value: str = "",
+    unit: str = "short",
+) -> table.Panel:
+    """Show a table of what the queries give at the end of the time range, rows in the order of one column."""
+    panel = common_to_all(table.Panel(), title, description, unit, [columns(query) for query in queries])
+    panel.transformations(_transformations(shown)).show_header(show_header=True)
+    panel.cell_height(looks.TableCellHeight.SM).filterable(filterable=False)
+    if order:
+        panel.sort_by([common.TableSortByFieldState().display_name(order).desc(desc=descending)])
+    if no_value:
+        panel.no_value(no_value)
+    for column in shown:
+        panel.override_by_name(column.title, _properties(column))
+    return panel
+
+
+def _transformations(shown: Sequence[Column]) -> list[DataTransformerConfig]:
+    names = {name: column for column in shown for name in _fields(column)}
+    organized = {
+        "renameByName": {name: column.title for name, column in names.items()},
+        "indexByName": {name: index for index, name in enumerate(names)},
+        "excludeByName": {},
+    }
+    return [
+        DataTransformerConfig("merge", options={}),
+        DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(names)}}),
+        DataTransformerConfig("organize", options=organized),
+    ]
+
+
+def _fields(column: Column) -> list[str]:
+    if isinstance(column.source, str):
+        return [column.source]
+    letter = chr(ord("A") + column.source)
+    # Grafana leaves the letter out where there is one query, or only one has an answer: then it is the first.
+    return [f"Value #{letter}", "Value"] if column.source == 0 else [f"Value #{letter}"]
+
+
+def _properties(column: Column) -> list[DynamicConfigValue]:
+    made: dict[str, Any] = {}
+    if column.hidden:
+        made["custom.hidden"] = True
+    if column.width:
+        made["custom.width"] = column.width
+    if column.unit:
+        made["unit"] = column.unit
+    if column.decimals is not None:
+        made["decimals"] = column.decimals
+    if column.texts:
+        made["mappings"] = [mapping(column.texts)]
+    if column.texts or column.steps:
+        made["custom.cellOptions"] = {"type": "color-text"}
+    if column.steps:
+        made["thresholds"] = thresholds(column.steps).build()
+        made["color"] = {"mode": "thresholds"}
+    if column.bar:
+        made["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+        made["min"] = 0
+        if column.bar > 0:
+            made["max"] = column.bar
+    text, url = column.link
+    if url:
+        made["links"] = [{"title": text, "url": url, "targetBlank": url.startswith("${")}]
+    return [DynamicConfigValue(id_val=name, value=value) for name, value in made.items()]
