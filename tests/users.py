@@ -26,6 +26,7 @@ class Users:
         self.history_may_vanish = True
         """Whoever loses the connection as well as all jobs that it knew must take the server for restarted."""
         self.history_may_be_cleared = True
+        self.queue_may_vanish = True
         self.lately = 60
         """So many jobs back reaches their interest in history entries."""
 
@@ -62,10 +63,10 @@ class Users:
         comfy = self._comfy
         if self._chance(0.05):
             comfy.interrupt()
-        if self._chance(0.05):
+        if self.queue_may_vanish and self._chance(0.05):
             waiting = [run.prompt_id for run in comfy.ledger.runs[-60:] if run.place == "pending"]
             comfy.delete_pending(waiting and [self._rng.choice(waiting)])
-        if self._chance(0.008):
+        if self.queue_may_vanish and self._chance(0.008):
             comfy.clear_pending()
         if self.history_may_vanish:
             if self._chance(0.03):

@@ -125,6 +125,8 @@ class Monitor:
         self.history: JobHistory = BoardHistory(self.board)
         self._predictors: dict[str, LearningPredictor] = {}
         self._restored: dict[str, Restored] = {}
+        self._early: list[Registration] = []
+        """What was registered before the store was opened."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watches: dict[str, ServerWatch] = {}
 
@@ -181,6 +183,9 @@ class Monitor:
         for server in self._config.servers:
             await self._restore(keeper, server.name)
         for registration, at, status in await keeper.restore.registrations():
+            if self._registrations.waiting_for(registration.prompt_id) is not None:
+                keeper.log.unregistered(registration)  # it was registered anew before we were opened
+                continue
             self._registrations.add(registration, timed_out=status is ProgressStatus.TIMEOUT)
             self.board.registered(registration, at, status)
         await keeper.restore_batches(self.board)
@@ -209,6 +214,7 @@ class Monitor:
             self._watches[server.name] = watch
             self._tasks[server.name] = asyncio.create_task(watch.run(), name=f"watch {server.name}")
         self._restored.clear()
+        self._register_early()
         if self.keeper is not None:
             self.keeper.start(self._config.store.retention, self._unix, lambda: self._watches)
         self.metrics.set(families.SERVERS, None, (), len(self._watches))
@@ -264,8 +270,30 @@ class Monitor:
                 self.board.unregistered(gone)
                 if self.keeper is not None:
                     self.keeper.log.unregistered(gone)
+        if self.keeper is None and self._store_url is not None:
+            self._early.append(registration)
         self._show_registered(registration, self._clock.now(), ProgressStatus.INITIALIZING)
         return registration
+
+    def _register_early(self) -> None:
+        """Give what was registered before the store was opened to runs that it knew, and keep the rest in it."""
+        early, self._early = self._early, []
+        for registration in early:
+            if self._registrations.waiting_for(registration.prompt_id) is not registration:
+                continue
+            server = next(
+                (
+                    name
+                    for name, watch in self._watches.items()
+                    if registration.server in {None, name} and watch.attach(registration)
+                ),
+                None,
+            )
+            if server is not None:
+                self._registrations.claim(server, registration.prompt_id)
+                self.board.unregistered(registration)
+            elif self.keeper is not None:
+                self.keeper.log.registered(registration, self._clock.now(), ProgressStatus.INITIALIZING)
 
     def _show_registered(self, registration: Registration, at: float, status: ProgressStatus) -> None:
         self.board.registered(registration, at, status)

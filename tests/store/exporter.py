@@ -9,7 +9,15 @@ from comfyui_exporter.config.sections import Store
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.jobs.history import JobQuery
 from comfyui_exporter.monitor import Monitor
-from comfyui_exporter.tracker.observations import Details, HistoryEntry, HistoryLookup, HistoryPage, Outcome, QueueItem, QueueRead
+from comfyui_exporter.tracker.observations import (
+    Details,
+    HistoryEntry,
+    HistoryLookup,
+    HistoryPage,
+    Outcome,
+    QueueItem,
+    QueueRead,
+)
 from comfyui_exporter.tracker.runs import ENDS
 from comfyui_exporter.tracker.transitions import Ended, Submitted
 
@@ -66,6 +74,7 @@ class Exporter:
         for server in self.monitor._config.servers:
             self.monitor._watches[server.name] = self.monitor._watch_of(server)
         self.monitor._restored.clear()
+        self.monitor._register_early()
         self.log.committed = self._committed  # nobody else commits
         return self
 
@@ -153,17 +162,13 @@ class Exporter:
 
     def total(self, name, **labels):
         """The sum of the samples with this name and at least these labels; None if there is none."""
-        found = [
-            value
-            for (sample, *given), value in self.scrape().items()
-            if sample == name and labels.items() <= dict(given).items()
-        ]
-        return sum(found) if found else None
+        return _total(self.scrape(), name, **labels)
 
     def counted(self):
         """What is counted of jobs, without what stands at 0."""
-        ended = {state.value: self.total("comfyui_jobs_total", status=state.value) for state in ENDS}
-        submitted = self.total("comfyui_jobs_submitted_total")
+        samples = self.scrape()
+        ended = {state.value: _total(samples, "comfyui_jobs_total", status=state.value) for state in ENDS}
+        submitted = _total(samples, "comfyui_jobs_submitted_total")
         return {"submitted": submitted, **{status: count for status, count in sorted(ended.items()) if count}}
 
     def degraded(self):
@@ -178,6 +183,13 @@ class Exporter:
         return [(place, update.comfyui_prompt_id, update.status.value) for place, update in found]
 
 
+def _total(samples, name, **labels):
+    found = [
+        value for (sample, *given), value in samples.items() if sample == name and labels.items() <= dict(given).items()
+    ]
+    return sum(found) if found else None
+
+
 def item(prompt_id, number=0.0, **details):
     return QueueItem(prompt_id, number, Details(**details))
 
@@ -189,7 +201,9 @@ def listed(prompt_id, number=0.0):
 
 def entry(prompt_id, number=0.0, started=1_000, took=2_000, outcome="completed", **fields):
     details = Details(**{name: fields.pop(name) for name in list(fields) if name in Details.__dataclass_fields__})
-    return HistoryEntry(prompt_id, number, Outcome(outcome), details, started_ms=started, ended_ms=started + took, **fields)
+    return HistoryEntry(
+        prompt_id, number, Outcome(outcome), details, started_ms=started, ended_ms=started + took, **fields
+    )
 
 
 def submitted(changes):

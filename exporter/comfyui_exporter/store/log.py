@@ -111,13 +111,17 @@ class JobLog(Sink):
 
     def watch(self, server: str, tracker: Tracker) -> None:
         """Keep what happens on this server from now on; what its tracker knows already is kept."""
+        self.forget(server)
         tracker.record()
         self._trackers[server] = tracker
         self._marks[server] = tracker.mark
         self._standing.update(run.run_id for run in tracker.open_runs)
 
     def forget(self, server: str) -> None:
-        """A server is not watched any more; what is known of it is kept."""
+        """A server is not watched any more, or by another tracker; what this one knows is kept."""
+        if server in self._trackers:
+            self._take_changes(server, self._trackers[server], self._told)
+            self._dirty.set()
         self._trackers.pop(server, None)
         self._marks.pop(server, None)
 

@@ -34,6 +34,10 @@ class Ground:
         self.changes: dict[Identity, bool] | None = None
         """What was added or became ground (then True), for whoever writes it down and clears it; None: nobody does."""
 
+    def remember(self) -> dict[Identity, bool]:
+        """Give what `restore` takes."""
+        return {identity: identity not in self._unverified for identity in self._known}
+
     def restore(self, known: Mapping[Identity, bool]) -> None:
         """Continue with entries that were accounted for, oldest first, each with whether it is ground."""
         for identity, ground in known.items():

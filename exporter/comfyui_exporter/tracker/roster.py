@@ -147,6 +147,11 @@ class Roster:
             gone.append(self._finished.popleft())
         return gone
 
+    @property
+    def vanished(self) -> dict[Key, int]:
+        """How many runs of this epoch vanished and did not turn up in the history, by key."""
+        return {key: count for (epoch, key), count in self._vanished.items() if epoch == self.epoch and count}
+
     def take_vanished(self, key: Key) -> bool:
         """Whether one of this key vanished in this epoch; each is given once."""
         slot = (self.epoch, key)

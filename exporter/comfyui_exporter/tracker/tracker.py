@@ -140,6 +140,19 @@ class Tracker:
         self._lifecycle.last_activity = mark.last_activity
         self._begun = True
 
+    def remember(self) -> Memory | None:
+        """Give all that another tracker needs to continue in our place; None before the first look."""
+        mark = self.mark
+        if mark is None:
+            return None
+        return Memory(
+            mark,
+            self.ground.remember(),
+            tuple(self._roster.open),
+            tuple(self._roster.finished),
+            self._roster.vanished,
+        )
+
     # What is to be kept
 
     @property
