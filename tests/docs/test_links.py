@@ -32,9 +32,6 @@ OF_OTHERS = {
     "--enable-feature": "Prometheus",
     "--strict": "mypy",
     "--url": "bench/real_progress.py",
-    "--alertmanager.url": "amtool",
-    "--comment": "amtool",
-    "--duration": "amtool",
     **dict.fromkeys(
         ("--build", "--cap-drop", "--force-recreate", "--gpus", "--health-cmd", "--name", "--read-only"), "Docker"
     ),
