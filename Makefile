@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIMULATOR_PORT ?= 18188
 
-.PHONY: help run test lint format fuzz bench docs install install-dev system clean
+.PHONY: help run test lint format fuzz bench docs dashboards install install-dev system clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -15,6 +15,7 @@ run: install  ## Watch COMFYUI_URL, or without one a simulated ComfyUI; metrics 
 	@BIN=$(BIN) SIMULATOR_PORT=$(SIMULATOR_PORT) scripts/run
 
 test: install-dev system lint  ## Run all checks and tests
+	@for program in promtool prometheus; do $$program --version 2>&1 | head -n 1; done
 	$(BIN)/pytest
 
 lint: install-dev  ## Check style, types and layers
@@ -33,6 +34,9 @@ fuzz: install-dev  ## Look for an order of happenings that is counted wrong (min
 docs: install-dev  ## Write the pages that come from the code
 	$(BIN)/python -m comfyui_exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m comfyui_exporter.config.reference > docs/configuration.md
+
+dashboards: install-dev  ## Write the dashboards that come from grafana/src
+	PYTHONPATH=grafana/src $(BIN)/python -m comfyui_dashboards
 
 bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, and that kills lose nothing (half an hour)
 	$(BIN)/python bench/watching.py

@@ -67,11 +67,11 @@ def differences(journal: Journal, reported: Reported) -> list[str]:
     if reported.restarts != ledger.restarts:
         found.append(f"restarts: {reported.restarts} reported, {ledger.restarts} true")
     counted = list(counted_runs(ledger))
-    certain = [(run, e, not e.hidden) for run, e in counted]
+    certain = [(run, e, not e.optional) for run, e in counted]
     found += _differences("all", certain, sum(reported.submitted.values()), _by_status(reported.ended))
     for job_type in sorted({run.job_type for run, _ in counted} | set(reported.submitted)):
         # Of what was only listed and then gone, nobody can know what it was.
-        own = [(run, e, not e.hidden and not journal.untyped(run)) for run, e in counted if run.job_type == job_type]
+        own = [(run, e, not e.optional and not journal.untyped(run)) for run, e in counted if run.job_type == job_type]
         if job_type == "unknown":
             own += [(run, e, False) for run, e in counted if run.job_type != job_type and journal.untyped(run)]
         ended = {status: count for (of_type, status), count in reported.ended.items() if of_type == job_type}
@@ -230,7 +230,7 @@ class Journal:
         return "\n".join(told)
 
     def _agree(self, reported: list[tuple[str, str]], expected: list[tuple[Run, Expectation]]) -> bool:
-        least = sum(not expectation.hidden for _, expectation in expected)
+        least = sum(not expectation.optional for _, expectation in expected)
         return least <= len(reported) <= len(expected) and any(
             all(
                 end in (e.accepts or ("open",))
@@ -244,6 +244,21 @@ class Journal:
         """Write down all lines, if somebody wants them."""
         if path:
             Path(path).write_text("\n".join(self.story()) + "\n")
+
+    @property
+    def began(self) -> float:
+        """When the first line was written, by the monotonic clock; the lines' times count from then."""
+        return self._lines[0][0] if self._lines else 0.0
+
+    def around(self, prompt_id: str, before: float = 1.0, after: float = 5.0) -> Iterator[str]:
+        """The lines that tell of this one, and those of no job in particular (but reads) from before to after."""
+        times = [at for at, _, ids in self._lines if prompt_id in ids]
+        if times:
+            began = self._lines[0][0]
+            for at, line, ids in self._lines:
+                general = not ids and not line.startswith(" ") and times[0] - before <= at <= times[-1] + after
+                if prompt_id in ids or general:
+                    yield f"{at - began:8.3f} {line}"
 
     def story(self, *prompt_ids: str) -> Iterator[str]:
         """The lines that tell of these, or without any all lines."""

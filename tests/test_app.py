@@ -170,7 +170,7 @@ def test_a_store_that_cannot_be_used_is_said_without_its_password_and_exits_with
     (tmp_path / "text.db").write_text("not a database, but longer than the header of one\n" * 100)
     for url, words in (
         (f"sqlite:///{of_another}", "it is a database of another program; nothing was changed"),
-        (f"sqlite:///{tmp_path}/text.db", "it is damaged, or no SQLite database (file is not a database)"),
+        (f"sqlite:///{tmp_path}/text.db", "it is damaged, or no SQLite database"),
         (f"sqlite:///{of_another}/jobs.db", "File exists"),
         ("postgresql://me:hunter2@127.0.0.1:1/comfyui", "Connect call failed"),
     ):

@@ -185,6 +185,113 @@ def test_an_end_after_the_first_answer_was_made_is_not_before_it(bench):
     assert not bench.comfy.ledger.runs[0].before_first_read
 
 
+def test_what_a_dead_observer_was_shown_long_before_counts_as_ever(bench):
+    bench.submit()
+    bench.comfy.queue().delivered()
+    bench.now += 1000
+    bench.comfy.ledger.observer_died(bench.now - 500)
+    bench.comfy.clear_pending()
+    assert (end(bench), expected(bench).optional) == ("cancelled", False)
+
+
+def test_what_an_observer_was_shown_as_it_died_may_count_once_it_is_gone(bench):
+    bench.submit()
+    bench.now += 1000
+    bench.comfy.queue().delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    assert not expected(bench).optional
+    bench.comfy.clear_pending()
+    assert (expected(bench).optional, expected(bench).accepts) == (True, ("cancelled",))
+    totals = report(bench.comfy.ledger)
+    assert (totals["expected"]["cancelled"], totals["optional"]["cancelled"]) == (0, 1)
+    assert [row["run"] for row in totals["doubtful"]] == [0]
+
+
+def test_what_the_next_observer_was_shown_as_well_is_in_no_doubt(bench):
+    bench.submit()
+    bench.comfy.queue().delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    bench.comfy.queue().delivered()
+    bench.comfy.clear_pending()
+    assert (end(bench), expected(bench).optional) == ("cancelled", False)
+
+
+def test_an_end_that_stands_must_be_counted_whoever_died_after_it_was_read(bench):
+    bench.run()
+    bench.comfy.history(1).delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    assert (end(bench), expected(bench).accepts, expected(bench).optional) == ("completed", ("completed",), False)
+
+
+def test_of_a_dead_observer_any_part_may_have_been_kept_but_nothing_without_what_came_before(bench):
+    bench.submit()
+    bench.comfy.queue().delivered()
+    bench.comfy.start_next()
+    bench.comfy.queue().delivered()
+    bench.comfy.finish()
+    bench.comfy.history(1).delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    bench.comfy.clear_history()
+    assert expected(bench).optional
+    assert set(expected(bench).accepts) == {"completed", "lost", "cancelled"}
+
+
+def test_a_run_shown_waiting_for_sure_is_counted_as_one_of_the_ends_that_the_dead_observer_may_have_kept(bench):
+    bench.submit()
+    bench.comfy.queue().delivered()
+    bench.now += 1000
+    bench.comfy.start_next()
+    bench.comfy.finish()
+    bench.comfy.history(1).delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    bench.comfy.clear_history()
+    assert not expected(bench).optional
+    assert set(expected(bench).accepts) == {"completed", "cancelled"}
+
+
+def test_what_a_dead_observer_left_behind_tells_what_it_was_shown_and_what_not(bench):
+    for name in "ab":
+        bench.submit(prompt_id=name)
+    bench.comfy.queue().delivered()
+    bench.comfy.ledger.observer_died(bench.now, lambda run: ["shown_pending"] if run.prompt_id == "a" else [])
+    bench.comfy.clear_pending()
+    assert (end(bench, 0), expected(bench, 0).optional) == ("cancelled", False)
+    assert expected(bench, 1).unknowable
+
+
+def test_a_rerun_that_a_dead_observer_heard_of_but_never_asked_for_may_be_hidden(bench):
+    bench.run(prompt_id="a")
+    bench.submit(prompt_id="a")
+    bench.comfy.ledger.heard(bench.comfy.start_next().item.run)
+    bench.now += 5000
+    bench.comfy.ledger.observer_died(bench.now - 500)
+    bench.comfy.finish()
+    assert expected(bench, 1).optional
+
+
+def test_what_ended_between_two_first_looks_may_count_if_the_first_observer_died_of_it(bench):
+    bench.run()
+    bench.comfy.history(1).delivered()
+    bench.comfy.ledger.observer_died(bench.now)
+    bench.run()
+    bench.comfy.history(1).delivered()
+    bench.now += 1000
+    bench.run()
+    assert [run.before_first_history for run in bench.comfy.ledger.runs] == [True, False, False]
+    assert [expected(bench, index).optional for index in (1, 2)] == [True, False]
+
+
+def test_a_first_look_that_was_surely_kept_is_in_no_doubt_when_the_observer_dies(bench):
+    bench.run()
+    bench.comfy.history(1).delivered()
+    bench.comfy.ledger.first_look_kept()
+    bench.comfy.ledger.observer_died(bench.now)
+    bench.run()
+    bench.comfy.history(1).delivered()
+    assert [run.before_first_history for run in bench.comfy.ledger.runs] == [True, False]
+    assert not expected(bench, 1).optional
+
+
 def test_jobs_of_newer_versions_count_as_shown(make_bench):
     bench = make_bench(profile="0.8.0")
     bench.submit()

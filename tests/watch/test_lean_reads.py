@@ -213,6 +213,20 @@ def test_a_lost_connection_alone_is_no_restart() -> None:
     assert world.ended() == []
 
 
+def test_a_deleted_newest_entry_and_a_lost_connection_are_no_restart() -> None:
+    world = settled_world()
+    for _ in range(2):
+        world.submit()
+        world.comfy.start_next()
+        world.comfy.finish()
+        world.settle(3)
+    world.comfy.delete_history([world.ended()[-1].prompt_id])
+    world.close_socket()
+    world.settle(3)
+    assert world.restarts == 0
+    assert len(world.ended()) == 2
+
+
 def test_a_cleared_history_with_an_open_socket_is_no_restart() -> None:
     world = settled_world(history=5)
     world.comfy.clear_history()

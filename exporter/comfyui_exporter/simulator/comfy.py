@@ -59,7 +59,7 @@ class ComfyUI:
         self.rng = rng or Random(0)  # noqa: S311 - a simulation, not a secret
         self.profile = profile if isinstance(profile, Profile) else profile_named(profile)
         self.listener = listener
-        self.ledger = Ledger()
+        self.ledger = Ledger(now=clock)
         self.machine = GpuMachine(self.rng)
         self.execution: Execution | None = None
         self.worker_dead = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
-from comfyui_exporter.simulator.ledger import Ledger, Run, Truth
+from comfyui_exporter.simulator.ledger import Ledger, Run, Sign, Truth
 
 ENDS: tuple[Truth, ...] = ("completed", "failed", "interrupted", "cancelled", "lost")
 
@@ -26,6 +27,14 @@ class Expectation:
     who reports it was lucky, who does not is right too. `submission` and `end` are then optional."""
     unknowable: bool
     """No delivered answer ever contained it, and none can any more."""
+    doubtful: bool = False
+    """Whether it counts depends on what an observer kept that died right after it was shown. `submission` and `end`
+    are then optional, as for `hidden`."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be reported and need not be."""
+        return self.hidden or self.doubtful
 
 
 def stands(run: Run, ledger: Ledger) -> bool:
@@ -34,7 +43,32 @@ def stands(run: Run, ledger: Ledger) -> bool:
 
 
 def expect(run: Run, ledger: Ledger) -> Expectation:
-    """What an ideal observer must report of this run."""
+    """What an ideal observer must report of this run; where observers died, what is right of all that they may know."""
+    if not run.doubts:
+        return replace(_expect(run, ledger), doubtful=run.first_history_in_doubt)
+    readings = [_expect(reading, ledger) for reading in _readings(run)]
+    fullest = readings[-1]
+    return Expectation(
+        submission=fullest.submission,
+        end=fullest.end,
+        accepts=tuple(dict.fromkeys(end for reading in reversed(readings) for end in reading.accepts)),
+        hidden=any(reading.hidden for reading in readings),
+        unknowable=fullest.unknowable,
+        doubtful=run.first_history_in_doubt or not all(reading.submission for reading in readings),
+    )
+
+
+def _readings(run: Run) -> Iterator[Run]:
+    """The run as it is if observers kept the least before they died, and so on up to the most."""
+    kept = [[signs[:count] for count in range(len(signs) + 1)] for signs in run.doubts]
+    for signs in sorted({frozenset[Sign]().union(*signs) for signs in product(*kept)}, key=len):
+        reading = replace(run)
+        for sign in signs:
+            setattr(reading, sign, True)
+        yield reading
+
+
+def _expect(run: Run, ledger: Ledger) -> Expectation:
     standing = stands(run, ledger)
     if not standing and not run.shown:
         return Expectation(submission=False, end=None, accepts=(), hidden=False, unknowable=True)
@@ -72,18 +106,23 @@ def _vanished(run: Run, *, restarted: bool) -> tuple[Truth, tuple[Truth, ...]]:
 def report(ledger: Ledger) -> dict[str, Any]:
     """The ledger as GET /simulator/ledger gives it: every run, totals, and what must be reported."""
     expectations = [(run, expect(run, ledger)) for run in ledger.runs]
-    certain = [(run, e) for run, e in expectations if e.submission and not e.hidden]
+    certain = [(run, e) for run, e in expectations if e.submission and not e.optional]
     return {
         "runs": [_row(run, e) for run, e in expectations],
         "totals": _truths(ledger.runs),
         "expected": {**_sums(certain), "by_job_type": _by_job_type(certain)},
-        "optional": _sums((run, e) for run, e in expectations if e.hidden),
+        "optional": _sums((run, e) for run, e in expectations if e.submission and e.optional),
         "before_first_read": _sums((run, e) for run, e in certain if run.before_first_read),
         "before_first_history": _sums((run, e) for run, e in certain if run.before_first_history),
         "unknowable": [
             {"run": run.serial, "prompt_id": run.prompt_id, "truth": run.truth, "heard": run.heard}
             for run, e in expectations
             if e.unknowable
+        ],
+        "doubtful": [
+            {"run": run.serial, "prompt_id": run.prompt_id, "truth": run.truth, "accepts": e.accepts}
+            for run, e in expectations
+            if e.doubtful and not e.unknowable
         ],
         "restarts": ledger.restarts,
         "alive": ledger.alive,

@@ -7,7 +7,7 @@ observer is in `expectation.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,12 @@ Removal = Literal[
     "deleted", "cleared", "history_deleted", "history_cleared", "overwritten", "evicted", "restart", "worker_died"
 ]
 """Why a run is `gone`: what removed it from the queue, or its entry from the history."""
+
+Sign = Literal["shown_pending", "shown_running", "shown_entry", "shown_by_id", "heard"]
+"""What an observer may know of a run, by the name of the field."""
+
+_NAMING = frozenset[Sign](("shown_pending", "shown_running", "shown_by_id"))
+"""Whoever was shown this will ask for the run by its prompt_id."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +54,8 @@ class Run:
     shown_running: bool = False
     shown_entry: bool = False
     shown_by_id: bool = False
+    entry_shown_ms: float | None = None
+    """When its history entry was first shown."""
     heard: bool = False
     """An event that names its prompt_id was sent to all or to exporters while it ran, and at least one was there."""
     seen_gone: bool = False
@@ -56,6 +64,10 @@ class Run:
     """It had ended before the first delivered answer of any kind was made."""
     before_first_history: bool = False
     """It had ended before the first delivered list of the history was made."""
+    doubts: list[tuple[Sign, ...]] = field(default_factory=list)
+    """What observers knew of it who then died: of each any number of signs may have been kept, from the first on."""
+    first_history_in_doubt: bool = False
+    """It had ended before the first list of the history was made to an observer who may or may not have been first."""
 
     @property
     def shown(self) -> bool:
@@ -102,21 +114,32 @@ class RouteCount:
     bytes: int = 0
 
 
+def _nobody_knows(_run: Run) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class Ledger:
     """Every run of every epoch, with what was shown of it."""
 
     runs: list[Run] = field(default_factory=list)
+    now: Callable[[], float] = lambda: 0.0
+    """ComfyUI's clock, in ms."""
     restarts: int = 0
     alive: bool = True
     requests: dict[str, RouteCount] = field(default_factory=dict)
     _tick: int = 0
     _ends: dict[int, int] = field(default_factory=dict)
-    """Tick of the end by serial, of runs that ended before the first delivered reads."""
+    """Tick of the end by serial."""
     _deletions: dict[int, tuple[Run, int]] = field(default_factory=dict)
     """Runs deleted while pending, by serial, with the tick, until the queue was seen without them."""
+    _signs: list[tuple[float, Run, Sign]] = field(default_factory=list)
+    """What was new when it was shown, and when that was."""
     _first_read: bool = False
-    _first_history: bool = False
+    _first_history: tuple[float, int] | None = None
+    """When the first list of the history was delivered, and the tick at which it was made."""
+    _first_in_doubt: int | None = None
+    """The tick of an earlier one, of which nobody knows whether the observer kept that it was the first."""
 
     def submitted(self, prompt_id: str, number: float, job_type: str, at_ms: int) -> Run:
         """A prompt entered the queue."""
@@ -162,7 +185,41 @@ class Ledger:
 
     def heard(self, run: Run) -> None:
         """An event that names the run went to every open socket or every exporter, and there was one."""
-        run.heard = True
+        self._sign(run, "heard")
+
+    def first_look_kept(self) -> None:
+        """The observer told that it has kept how the history stood at its first look: no death puts that in doubt."""
+        if self._first_history is not None:
+            self._first_history = (float("-inf"), self._first_history[1])
+
+    def observer_died(self, since_ms: float, kept: Callable[[Run], Collection[Sign] | None] = _nobody_knows) -> None:
+        """The only observer died, and may not have kept what it was shown since then (ComfyUI's clock).
+
+        What it heard of a run that no answer showed it is in doubt however long ago that was: hearing is no knowledge
+        yet, it leads to a read. `kept` tells what is found in what the observer left behind, None where that cannot be
+        told; so much, and no more, was then shown.
+        """
+        known = {run.serial for at, run, name in self._signs if at < since_ms and name in _NAMING}
+        lost: dict[int, list[Sign]] = {}
+        signs, self._signs = self._signs, []
+        for at, run, name in signs:
+            if at < since_ms and (name != "heard" or run.serial in known):
+                self._signs.append((at, run, name))
+            else:
+                self._unsign(run, name)
+                lost.setdefault(run.serial, []).append(name)
+        for serial, names in lost.items():
+            run = self.runs[serial]
+            found = kept(run)
+            for name in found or ():
+                self._sign(run, name, since_ms)
+            in_doubt = tuple(name for name in names if found is None or name == "heard")
+            if in_doubt:
+                run.doubts.append(in_doubt)
+        if self._first_history is not None and self._first_history[0] >= since_ms:
+            if self._first_in_doubt is None:
+                self._first_in_doubt = self._first_history[1]
+            self._first_history = None
 
     def requested(self, route: str, size: int) -> None:
         """A request of that route was answered with a body of so many bytes."""
@@ -178,12 +235,13 @@ class Ledger:
         """Note what the answer showed; called by `Receipt.delivered`."""
         contents = receipt.contents
         for run in contents.pending:
-            run.shown_pending = True
+            self._sign(run, "shown_pending")
         for run in contents.running:
-            run.shown_running = True
+            self._sign(run, "shown_running")
         for run in contents.entries:
-            run.shown_entry = True
-            run.shown_by_id |= contents.by_id
+            self._sign(run, "shown_entry")
+            if contents.by_id:
+                self._sign(run, "shown_by_id")
         if contents.whole_queue and receipt.epoch == self.restarts:
             self._note_gone(receipt.tick)
         self._note_first(receipt)
@@ -192,8 +250,20 @@ class Ledger:
         run.truth = truth
         run.ended_ms = at_ms
         self._tick += 1
-        if not (self._first_read and self._first_history):
-            self._ends[run.serial] = self._tick
+        self._ends[run.serial] = self._tick
+
+    def _sign(self, run: Run, name: Sign, at_ms: float | None = None) -> None:
+        if not getattr(run, name):
+            at = self.now() if at_ms is None else at_ms
+            setattr(run, name, True)
+            self._signs.append((at, run, name))
+            if name == "shown_entry":
+                run.entry_shown_ms = at
+
+    def _unsign(self, run: Run, name: Sign) -> None:
+        setattr(run, name, False)
+        if name == "shown_entry":
+            run.entry_shown_ms = None
 
     def _note_gone(self, tick: int) -> None:
         for serial, (run, deleted) in list(self._deletions.items()):
@@ -206,11 +276,14 @@ class Ledger:
             self._first_read = True
             for run in self._ended_by(receipt.tick):
                 run.before_first_read = True
-        if not self._first_history and receipt.contents.history_list:
-            self._first_history = True
+        if self._first_history is None and receipt.contents.history_list:
+            self._first_history = (self.now(), receipt.tick)
+            doubtful = self._first_in_doubt
             for run in self._ended_by(receipt.tick):
-                run.before_first_history = True
-            self._ends.clear()
+                if doubtful is None or self._ends[run.serial] <= doubtful:
+                    run.before_first_history = True
+                else:
+                    run.first_history_in_doubt = True
 
     def _ended_by(self, tick: int) -> Iterable[Run]:
         return (self.runs[serial] for serial, ended in self._ends.items() if ended <= tick)

@@ -93,7 +93,10 @@ class Responder:
             content_type="application/json" if is_json else "text/plain",
             charset="utf-8",
         )
-        await self._write(request, response)
+        try:
+            await self._write(request, response)
+        except ConnectionError:
+            return response  # the client is gone, or was killed
         if whole and _is_open(request):
             answer.delivered()
         return response

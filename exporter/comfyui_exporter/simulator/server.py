@@ -28,6 +28,12 @@ class Server:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        server = self._runner.server
+        return 0 if server is None else len(server.connections)
+
     async def start(self) -> None:
         """Set up and listen; OSError when the port is taken."""
         await self._runner.setup()

@@ -141,6 +141,11 @@ class Simulation:
         return self._server.url
 
     @property
+    def clients(self) -> int:
+        """How many connections are open, of any kind."""
+        return self._server.connections
+
+    @property
     def ledger(self) -> Ledger:
         """The truth; `report()` says what follows from it."""
         return self.comfy.ledger

@@ -76,15 +76,16 @@ class QueueReader:
             payload = await self._source.queue(known)
         except ReadError:
             # It may have cost ComfyUI all the same.
-            self._charge(max(self._source.last.received_bytes, int(remaining * self._item_bytes)))
+            self.charge(max(self._source.last.received_bytes, int(remaining * self._item_bytes)))
             raise
-        self._charge(self._source.last.received_bytes)
+        self.charge(self._source.last.received_bytes)
         size = len(payload.running) + len(payload.pending)
         if size:
             self._item_bytes = self._source.last.received_bytes / size
         return _as_read(self._clock(), payload, since)
 
-    def _charge(self, received_bytes: int) -> None:
+    def charge(self, received_bytes: int) -> None:
+        """Charge the budget for a read of so many bytes."""
         self._budget.charge(self._clock(), received_bytes)
 
     def _count_new(self, remaining: int) -> int:

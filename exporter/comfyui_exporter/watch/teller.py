@@ -26,6 +26,8 @@ _TAIL = 50
 """Entries looked at for one whose prompt_id cannot be asked for; such ids are too rare to page further."""
 
 
+_LAST_FEW = 4
+
 _MOST_HELD = 2_000
 
 
@@ -107,6 +109,8 @@ class Teller:
             self._hold(read)
             same = not _queue_keys(read).isdisjoint((run.prompt_id, run.number) for run in runs)
         same = same or await self._has_end_of(runs)
+        # The newest entry alone may have been deleted, or taken over by its prompt_id being sent again.
+        same = same or (mark is not None and await self._knows_of_tail())
         known = mark is not None or bool(runs)
         if not known:
             await self._source.queue_remaining()  # before it answers, nothing is to be said of it
@@ -154,6 +158,13 @@ class Teller:
             (entry.prompt_id, entry.number) in keys and not self._tracker.ground.knows(entry.identity)
             for entry in tail.entries
         )
+
+    async def _knows_of_tail(self) -> bool:
+        """Whether one of the last few entries is known: only the same process can have it."""
+        tail = await self._source.history_page(_LAST_FEW, self._tracker.ground.knows)
+        self._reader.charge(self._source.last.received_bytes)
+        self._hold(HistoryPage(self._clock(), tail.entries))
+        return any(self._tracker.ground.knows(entry.identity) for entry in tail.entries)
 
     async def _has_entry(self, prompt_id: str, started_ms: int | None) -> bool:
         if not askable(prompt_id):
