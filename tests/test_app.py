@@ -84,20 +84,6 @@ def test_a_port_in_use_is_said_and_exits_with_one() -> None:
     assert f"cannot listen on {address}" in done.stderr
 
 
-def test_a_web_config_file_is_refused_rather_than_served_without_protection(tmp_path: Path) -> None:
-    file = tmp_path / "web.yml"
-    file.write_text("tls_server_config: {}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "comfyui_exporter", "run", *NOTHING_KEPT, "--web.config.file", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "TLS and authentication" in done.stderr
-
-
 def test_a_server_that_never_answered_is_down_after_three_tries_and_shows_nothing_else() -> None:
     flags = ("--comfyui.url", "gone=http://127.0.0.1:1", "--comfyui.poll-interval", "100ms")
     with running(*flags) as (_, url):
@@ -171,7 +157,7 @@ def test_a_store_that_cannot_be_used_is_said_without_its_password_and_exits_with
     for url, words in (
         (f"sqlite:///{of_another}", "it is a database of another program; nothing was changed"),
         (f"sqlite:///{tmp_path}/text.db", "it is damaged, or no SQLite database"),
-        (f"sqlite:///{of_another}/jobs.db", "File exists"),
+        (f"sqlite:///{of_another}/jobs.db", "Not a directory"),
         ("postgresql://me:hunter2@127.0.0.1:1/comfyui", "Connect call failed"),
     ):
         code, said = ends("--store.url", url)
