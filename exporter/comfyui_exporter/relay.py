@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import platform
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from aiohttp import web
 
 from comfyui_exporter import __version__
+from comfyui_exporter.access import tls_of
+from comfyui_exporter.config.errors import ConfigError
 from comfyui_exporter.config.relay import RelaySettings
-from comfyui_exporter.config.secret_files import read_secret
+from comfyui_exporter.config.secret_files import read_secret, read_user_and_password
+from comfyui_exporter.config.servers import TlsConfig
+from comfyui_exporter.config.web_config import load_web_config
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
 from comfyui_exporter.metrics.push import PushCounts
 from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.push.access import Access
-from comfyui_exporter.push.handler import build_push_app
+from comfyui_exporter.push.handler import SOCKETS, build_push_app
 from comfyui_exporter.push.hub import HEARTBEAT, Hub
 from comfyui_exporter.push.mirror import Mirror
 from comfyui_exporter.push.open_files import allow_open_files
@@ -28,13 +33,16 @@ from comfyui_exporter.push.passed_on import PassedOn
 from comfyui_exporter.push.tokens import TokenFile
 from comfyui_exporter.push.upstream import Upstream, Waits
 from comfyui_exporter.watch.backoff import Backoff
+from comfyui_exporter.web.auth import Gate
+from comfyui_exporter.web.headers import add_headers
 from comfyui_exporter.web.metrics import MetricsHandler
 from comfyui_exporter.web.server import WebServer
+from comfyui_exporter.web.web_config import WebConfig
 
 log = logging.getLogger("comfyui_exporter")
 
-FINE, FAILED = 0, 1
-"""Exit codes: ended by a signal; could not go on."""
+FINE, FAILED, UNUSABLE = 0, 1, 2
+"""Exit codes: ended by a signal; could not go on; the settings can't be used."""
 
 _FIRST_WAIT = 1.0
 
@@ -42,8 +50,9 @@ _FIRST_WAIT = 1.0
 class Relay:
     """The hub of a relay with the socket to its upstream, from `start` to `stop`.
 
-    Serves nobody before the first snapshot is complete: clients that connect earlier wait for theirs. `headers` are
-    those of a connection to the upstream, `waits` says how long to wait between tries, `heartbeat` is that of clients.
+    Serves nobody before the first snapshot is complete: clients that connect earlier wait for theirs. `headers` and
+    `tls` are those of a connection to the upstream, `waits` says how long to wait between tries, `heartbeat` is that
+    of clients.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class Relay:
         upstream: str,
         *,
         headers: Callable[[], Awaitable[Mapping[str, str]]],
+        tls: Callable[[], Awaitable[ssl.SSLContext | bool]] | None = None,
         queue_size: int,
         max_clients: int,
         waits: Waits | None = None,
@@ -77,6 +87,7 @@ class Relay:
             questions=questions,
             watcher=self,
             headers=headers,
+            tls=tls,
             waits=waits or Backoff(_FIRST_WAIT, Random()),  # noqa: S311  jitter, no secret
         )
         self._task: asyncio.Task[None] | None = None
@@ -109,8 +120,8 @@ class Relay:
         log.info("relaying", extra={"jobs": len(self.hub.state.jobs), "clients": self.hub.clients})
 
 
-def build_relay_app(relay: Relay, access: Access) -> web.Application:
-    """Make the application of a relay's one port."""
+def build_relay_app(relay: Relay, access: Access, config: WebConfig | None = None) -> web.Application:
+    """Make the application of a relay's one port, with the protection of a web config."""
 
     async def is_ready(_: web.Request) -> web.Response:
         if relay.ready:
@@ -120,6 +131,9 @@ def build_relay_app(relay: Relay, access: Access) -> web.Application:
     app = build_push_app(relay.hub, access)
     app.router.add_get("/-/ready", is_ready)
     app.router.add_get("/metrics", MetricsHandler(relay.metrics).__call__)
+    config = config or WebConfig()
+    add_headers(app, config)
+    Gate(config, access).add_to(app, sockets=SOCKETS)
     return app
 
 
@@ -133,15 +147,23 @@ async def _run(settings: RelaySettings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    web_config = WebConfig(settings.web_config_file, load_web_config)
+    try:
+        await web_config.reload()
+    except (ConfigError, OSError, ValueError) as error:
+        log.error("--web.config.file cannot be used: %s", error)
+        return UNUSABLE
     allow_open_files(settings.max_clients)
     relay = Relay(
         settings.upstream,
-        headers=_headers(settings.upstream_token_file),
+        headers=lambda: asyncio.to_thread(_headers, settings),
+        tls=lambda: asyncio.to_thread(_tls, settings),
         queue_size=settings.queue_size,
         max_clients=settings.max_clients,
     )
     token = TokenFile(settings.token_file, read_secret) if settings.token_file is not None else None
-    server = WebServer(build_relay_app(relay, Access(allowed_origins=settings.allowed_origins, token=token)))
+    access = Access(allowed_origins=settings.allowed_origins, token=token)
+    server = WebServer(build_relay_app(relay, access, web_config), web_config)
     host, port = settings.listen_address
     try:
         try:
@@ -159,12 +181,23 @@ async def _run(settings: RelaySettings) -> int:
     return FINE
 
 
-def _headers(token_file: Path | None) -> Callable[[], Awaitable[Mapping[str, str]]]:
-    """Give the headers of a connection; the file is read for each, so that a changed token needs no restart."""
+def _headers(settings: RelaySettings) -> Mapping[str, str]:
+    """Those of a connection; files are read for each, so that a changed secret needs no restart."""
+    if settings.upstream_token_file is not None:
+        return {"Authorization": f"Bearer {read_secret(settings.upstream_token_file)}"}
+    if settings.upstream_basic_auth_file is not None:
+        user, password = read_user_and_password(settings.upstream_basic_auth_file)
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    return {}
 
-    async def headers() -> Mapping[str, str]:
-        if token_file is None:
-            return {}
-        return {"Authorization": f"Bearer {await asyncio.to_thread(read_secret, token_file)}"}
 
-    return headers
+def _tls(settings: RelaySettings) -> ssl.SSLContext | bool:
+    if settings.upstream_ca_file is None and settings.upstream_cert_file is None:
+        return True
+    return tls_of(
+        TlsConfig(
+            ca_file=settings.upstream_ca_file,
+            cert_file=settings.upstream_cert_file,
+            key_file=settings.upstream_key_file,
+        )
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import own
 from comfyui_exporter.config.errors import ConfigError
 from comfyui_exporter.config.relay import resolve_relay
 from comfyui_exporter.config.relay_flags import RELAY_FLAGS
@@ -97,3 +98,36 @@ def test_flags_beat_variables(tmp_path):
 def test_every_flag_has_a_variable_of_the_relay_alone():
     assert all(flag.variable.startswith("COMFYUI_EXPORTER_RELAY_") for flag in RELAY_FLAGS)
     assert len({flag.variable for flag in RELAY_FLAGS}) == len(RELAY_FLAGS)
+
+
+def test_files_for_the_upstream_have_to_fit_together(tmp_path):
+    pair, other = own(tmp_path, "relay"), own(tmp_path, "other")
+    (tmp_path / "auth").write_text("relay:secret\n")
+    (tmp_path / "token").write_text("secret")
+    flags = UPSTREAM | {
+        "upstream.basic-auth-file": [str(tmp_path / "auth")],
+        "upstream.ca-file": [str(other.certificate)],
+        "upstream.cert-file": [str(pair.certificate)],
+        "upstream.key-file": [str(pair.key)],
+    }
+    settings = resolve_relay(flags, {})
+    assert settings.upstream_basic_auth_file == tmp_path / "auth"
+    assert (settings.upstream_ca_file, settings.upstream_cert_file) == (other.certificate, pair.certificate)
+    assert "no certificate with its key" in problems(flags | {"upstream.key-file": [str(other.key)]})[0]
+    del flags["upstream.cert-file"]
+    assert problems(flags) == ["--upstream.key-file: needs --upstream.cert-file"]
+    both = UPSTREAM | {
+        "upstream.basic-auth-file": [str(tmp_path / "auth")],
+        "upstream.token-file": [str(tmp_path / "token")],
+    }
+    assert problems(both) == ["--upstream.basic-auth-file: cannot be used together with --upstream.token-file"]
+    (told,) = problems(UPSTREAM | {"upstream.basic-auth-file": [str(tmp_path / "token")]})
+    assert told.endswith("cannot be used: the file does not hold USER:PASSWORD")
+
+
+def test_a_web_config_is_read_with_all_problems(tmp_path):
+    (tmp_path / "web.yml").write_text("tls: {}\nhttp_server_config: {http2: maybe}\n")
+    assert len(problems(UPSTREAM | {"web.config.file": [str(tmp_path / "web.yml")]})) == 2
+    (tmp_path / "web.yml").write_text("http_server_config: {http2: true}")
+    settings = resolve_relay(UPSTREAM | {"web.config.file": [str(tmp_path / "web.yml")]}, {})
+    assert settings.warnings == ("http2 is true, but only HTTP/1.1 is spoken",)

@@ -204,16 +204,11 @@ def test_unknown_variables_are_told_except_those_of_kubernetes():
     )
 
 
-def test_what_does_not_act_yet_is_told(tmp_path):
-    (tmp_path / "c.yml").write_text(
-        "server_files: [a.yml]\nshard: 0/2\nstore: {retention: 1d}\npush: {queue_size: 3}\nregistration_timeout: 1m\n"
-        "servers: [{name: a, url: http://a}, {name: b, url: http://a}]"
-    )
+def test_two_servers_with_one_url_are_told(tmp_path):
+    (tmp_path / "c.yml").write_text("servers: [{name: a, url: http://a}, {name: b, url: http://a}]")
     settings = resolve_settings({"config.file": [f"{tmp_path}/c.yml"], "state.dir": ["/s"]}, {})
     assert settings.warnings == (
         'servers "a" and "b" have the same url, so each of its jobs is counted for both',
-        "server_files is set, but this version does not act on it yet",
-        "shard is set, but this version does not act on it yet",
     )
 
 

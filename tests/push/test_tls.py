@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
-
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, ClientTimeout
 
+from certificates import own, trusting
+from comfyui_exporter.config.web_config import load_web_config
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.handler import build_push_app
 from comfyui_exporter.push.hub import Hub
+from comfyui_exporter.web.server import WebServer
+from comfyui_exporter.web.web_config import WebConfig
 from push.conftest import PATIENCE, Service, Speaker
 from push.making import Counted, Questions, update
 
@@ -18,31 +19,27 @@ from push.making import Counted, Questions, update
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """A certificate and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=test -nodes"
-    where = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
-    subprocess.run([*command.split(), *where], check=True, capture_output=True)
-    return certificate, key
+    return own(tmp_path_factory.mktemp("tls"), "server")
 
 
 @pytest.fixture
-async def secured(pair):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*pair)
+async def secured(pair, tmp_path):
+    file = tmp_path / "web.yml"
+    file.write_text(f"tls_server_config: {{cert_file: {pair.certificate}, key_file: {pair.key}}}")
+    config = WebConfig(file, load_web_config)
+    await config.reload()
     answers, counts = Questions(), Counted()
     hub = Hub(answers=answers, counts=counts, queue_size=3, leave=0.05)
-    runner = web.AppRunner(build_push_app(hub, Access()), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    server = WebServer(build_push_app(hub, Access()), config)
+    await server.listen("127.0.0.1", 0)
     async with ClientSession(timeout=ClientTimeout(total=PATIENCE)) as session:
-        yield Service(None, hub, runner, session, answers, counts)
-    await runner.cleanup()
+        yield Service(None, hub, server._runner, session, answers, counts)
+    await server.close()
 
 
 @pytest.fixture
 def trust(pair):
-    return ssl.create_default_context(cafile=pair[0])
+    return trusting(pair)
 
 
 async def test_a_client_is_told_asks_and_leaves(secured, trust):

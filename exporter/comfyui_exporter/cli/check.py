@@ -13,26 +13,54 @@ from comfyui_exporter.config.errors import ConfigError
 from comfyui_exporter.config.load import Loaded, check_files, load
 from comfyui_exporter.config.model import DEFAULT_SERVER_URL, Config, default_servers
 from comfyui_exporter.config.settings import warnings_of
+from comfyui_exporter.config.web_config import load_web_config
 
 if TYPE_CHECKING:
     from comfyui_exporter.probe import ProbeResult
 
 
-def check_config(file: str, *, probe: bool) -> int:
-    """Prints what is to be said about the file; 0 if it can be used (and, when probed, all servers answer), else 1."""
+def check_config(file: str | None, web_config_file: str | None = None, *, probe: bool) -> int:
+    """Prints what is to be said of the files; 0 if they can be used (and, when probed, all servers answer), else 1."""
+    results = [_check_web_config(web_config_file)] if web_config_file is not None else []
+    if file is not None:
+        results.append(_check_config(file, probe=probe))
+    return max(results)
+
+
+def _check_config(file: str, *, probe: bool) -> int:
     try:
         loaded = load(file)
         if problems := check_files(loaded.config, loaded.document):
             raise ConfigError(problems)
     except ConfigError as error:
-        count = len(error.problems)
-        click.echo(str(error), err=True)
-        click.echo(f"{printable(file)}: {count} problem{'s' if count > 1 else ''}", err=True)
-        return 1
+        return _refuse(file, error)
     click.echo(_verdict(file, loaded))
-    for warning in warnings_of(loaded.config):
-        click.echo(f"{printable(file)}: warning: {printable(warning)}", err=True)
+    _warn(file, warnings_of(loaded.config))
     return _probe(loaded.config) if probe else 0
+
+
+def _check_web_config(file: str) -> int:
+    try:
+        protection = load_web_config(file)
+    except ConfigError as error:
+        return _refuse(file, error)
+    count = len(protection.users)
+    users = f"{count} user{'' if count == 1 else 's'}" if count else "no passwords"
+    click.echo(f"{printable(file)}: OK, {'TLS' if protection.tls else 'no TLS'}, {users}")
+    _warn(file, protection.warnings)
+    return 0
+
+
+def _refuse(file: str, error: ConfigError) -> int:
+    count = len(error.problems)
+    click.echo(str(error), err=True)
+    click.echo(f"{printable(file)}: {count} problem{'s' if count > 1 else ''}", err=True)
+    return 1
+
+
+def _warn(file: str, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"{printable(file)}: warning: {printable(warning)}", err=True)
 
 
 def _verdict(file: str, loaded: Loaded) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from comfyui_exporter.config.flags import BY_NAME
+
+if TYPE_CHECKING:
+    import ssl
 
 _PATIENCE = 3.0
 """Seconds; what it asks answers from memory."""
@@ -23,11 +26,18 @@ _DEFAULT_ADDRESS = ("127.0.0.1", 9188)
 def healthcheck(url: str | None) -> NoReturn:
     """Ask whether a running exporter is ready: exit 0 if it says so, else 1.
 
-    Without URL, the exporter on this host at the address of COMFYUI_EXPORTER_WEB_LISTEN_ADDRESS. A relay is asked
-    with http://127.0.0.1:8329/-/ready, a simulated ComfyUI with http://127.0.0.1:8188/prompt.
+    Without URL, the exporter on this host at the address of COMFYUI_EXPORTER_WEB_LISTEN_ADDRESS, with https if the
+    file of COMFYUI_EXPORTER_WEB_CONFIG_FILE has a certificate. A relay is asked with http://127.0.0.1:8329/-/ready,
+    a simulated ComfyUI with http://127.0.0.1:8188/prompt.
     """
     try:
-        status, said = ask(url or default_url(os.environ.get(BY_NAME["web.listen-address"].variable, "")))
+        status, said = ask(
+            url
+            or default_url(
+                os.environ.get(BY_NAME["web.listen-address"].variable, ""),
+                tls=_has_certificate(os.environ.get(BY_NAME["web.config.file"].variable, "")),
+            )
+        )
     except (OSError, ValueError) as error:
         click.echo(f"no answer: {error}", err=True)
         sys.exit(1)
@@ -35,7 +45,7 @@ def healthcheck(url: str | None) -> NoReturn:
     sys.exit(0 if status == 200 else 1)
 
 
-def default_url(listen_addresses: str) -> str:
+def default_url(listen_addresses: str, *, tls: bool = False) -> str:
     """Where an exporter that listens there can be reached from the same host; the first address counts."""
     # Not needed for --help, which is to be quick.
     from comfyui_exporter.config.addresses import listen_address  # noqa: PLC0415
@@ -44,7 +54,25 @@ def default_url(listen_addresses: str) -> str:
     host, port = listen_address(first) if first is not None else _DEFAULT_ADDRESS
     if host in _EVERYWHERE:
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}/-/ready" if ":" in host else f"http://{host}:{port}/-/ready"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}/-/ready" if ":" in host else f"{scheme}://{host}:{port}/-/ready"
+
+
+def _has_certificate(web_config_file: str) -> bool:
+    """Whether an exporter with that web config serves TLS. Whether the file is right, the exporter has said."""
+    if not web_config_file.strip():
+        return False
+    # Not the models of the configuration: they take ten times as long to load.
+    import yaml  # noqa: PLC0415
+
+    try:
+        with open(web_config_file.strip(), "rb") as file:  # noqa: PTH123  pathlib would be one more import
+            data = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        message = f"{web_config_file} is not YAML"
+        raise ValueError(message) from error
+    tls = data.get("tls_server_config") if isinstance(data, dict) else None
+    return isinstance(tls, dict) and bool(tls.get("cert_file"))
 
 
 def ask(url: str) -> tuple[int, str]:
@@ -55,14 +83,18 @@ def ask(url: str) -> tuple[int, str]:
         ValueError: it is not a URL that can be asked.
     """
     # Not urllib.request: it takes three times as long to load, and would obey proxies of the environment.
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection  # noqa: PLC0415
     from urllib.parse import urlsplit  # noqa: PLC0415
 
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        message = f"{url!r} cannot be asked; allowed: http://HOST:PORT/PATH"
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = f"{url!r} cannot be asked; allowed: http://HOST:PORT/PATH, or https"
         raise ValueError(message)
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=_PATIENCE)
+    connection = (
+        HTTPConnection(parts.hostname, parts.port, timeout=_PATIENCE)
+        if parts.scheme == "http"
+        else HTTPSConnection(parts.hostname, parts.port, timeout=_PATIENCE, context=_context(parts.hostname))
+    )
     try:
         connection.request("GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}")
         answer = connection.getresponse()
@@ -73,3 +105,14 @@ def ask(url: str) -> tuple[int, str]:
     finally:
         connection.close()
     return answer.status, " ".join(f"{answer.status} {said}".split())
+
+
+def _context(host: str) -> ssl.SSLContext:
+    """Trust the system's authorities; on this host anybody, as the certificate is seldom made out to localhost."""
+    import ssl  # noqa: PLC0415
+
+    context = ssl.create_default_context()
+    if host in {"localhost", "::1"} or host.startswith("127."):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -15,7 +15,6 @@ from comfyui_exporter import __version__
 from comfyui_exporter.cli.healthcheck import healthcheck
 from comfyui_exporter.cli.relay import relay
 from comfyui_exporter.cli.simulate import simulate
-from comfyui_exporter.config import later
 from comfyui_exporter.config.flags import FLAGS, Flag
 
 DEFAULT_COMMAND = "run"
@@ -88,8 +87,6 @@ def _help(flag: Flag) -> str:
     notes = [f"default: {flag.default}", f"env: {flag.variable}"]
     if flag.repeatable:
         notes.insert(0, "repeatable")
-    if flag.name in later.FLAGS:
-        notes.insert(0, "checked, but without effect in this version")
     return f"{flag.help}  [{'; '.join(notes)}]"
 
 
@@ -130,13 +127,18 @@ def run(**values: Sequence[str]) -> NoReturn:
 
 
 @cli.command("check-config", short_help="Validate a configuration file.", epilog=EXIT_CODES)
-@click.argument("file")
+@click.argument("file", required=False)
+@click.option("--web.config.file", "web_config_file", metavar="FILE", help="Also validate this web config file.")
 @click.option("--probe", is_flag=True, help="Also ask each server, and say version, latency and queue.")
-def check_config(file: str, *, probe: bool) -> NoReturn:
-    """Validate a configuration FILE and the files that it refers to."""
+def check_config(file: str | None, *, web_config_file: str | None, probe: bool) -> NoReturn:
+    """Validate a configuration FILE, a web config file, or both, and the files that they refer to."""
+    if file is None and web_config_file is None:
+        raise click.UsageError("Missing argument 'FILE'.")
+    if file is None and probe:
+        raise click.UsageError("--probe needs FILE, which names the servers.")
     from comfyui_exporter.cli.check import check_config as check  # noqa: PLC0415  the models take a while to load
 
-    sys.exit(check(file, probe=probe))
+    sys.exit(check(file, web_config_file, probe=probe))
 
 
 cli.add_command(simulate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -42,4 +43,6 @@ def relay(**values: Sequence[str]) -> NoReturn:
     from comfyui_exporter.relay import run_relay  # noqa: PLC0415
 
     configure(settings.log_level, settings.log_format)
+    for warning in settings.warnings:
+        logging.getLogger("comfyui_exporter.config").warning("%s", warning)
     sys.exit(run_relay(settings))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from comfyui_exporter.config import document as documents
-from comfyui_exporter.config.consistency import contradictions
+from comfyui_exporter.config.consistency import Contradiction, contradictions
 from comfyui_exporter.config.describe import found
 from comfyui_exporter.config.document import Document, read_document
 from comfyui_exporter.config.errors import ConfigError, Problem
@@ -24,6 +25,8 @@ from comfyui_exporter.config.secret_files import (
     read_secret,
     read_webhook_secret,
 )
+
+M = TypeVar("M", bound=BaseModel)
 
 LARGEST_FILE = 1 << 20
 """Bytes; ten thousand servers fit."""
@@ -48,18 +51,40 @@ def load_config(path: Path | str) -> Config:
 
 def load(path: Path | str) -> Loaded:
     """Like `load_config`, and keeps the places of keys for later checks."""
-    file = os.fspath(path)
+    return parse(read_content(path), os.fspath(path), Path(path).parent)
+
+
+def read_content(path: Path | str) -> bytes:
+    """The bytes of a file of configuration, at most a few more than `LARGEST_FILE`.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         with Path(path).open("rb") as opened:
-            content = opened.read(LARGEST_FILE + 1)
+            return opened.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        raise ConfigError([Problem(file, None, None, "", f"cannot be read: {reason}")]) from None
-    return parse(content, file, Path(path).parent)
+        raise ConfigError([Problem(os.fspath(path), None, None, "", f"cannot be read: {reason}")]) from None
 
 
 def parse(content: bytes, file: str, folder: Path) -> Loaded:
     """Validates the content of a file. `file` is its name in messages, `folder` is where its relative paths start.
+
+    Raises:
+        ConfigError: it is not valid; it names all problems, by line.
+    """
+    return Loaded(*read_model(Config, content, file, folder, contradictions))
+
+
+def read_model(
+    model: type[M],
+    content: bytes,
+    file: str,
+    folder: Path,
+    contradicting: Callable[[Mapping[str, object]], Iterable[Contradiction]],
+) -> tuple[M, Document]:
+    """Like `parse`, for a file that `model` describes as a whole.
 
     Raises:
         ConfigError: it is not valid; it names all problems, by line.
@@ -78,16 +103,17 @@ def parse(content: bytes, file: str, folder: Path) -> Loaded:
     problems = list(document.problems)
     config = None
     if not isinstance(data, dict):
-        problems.append(document.problem((), f"expected keys such as `poll_interval: 2s`, found {found(data)}"))
+        example = "poll_interval: 2s" if model is Config else f"{next(iter(model.model_fields))}:"
+        problems.append(document.problem((), f"expected keys such as `{example}`, found {found(data)}"))
     elif document.data is not None or not problems:
-        problems += [document.problem(told.path, told.message) for told in contradictions(data)]
+        problems += [document.problem(told.path, told.message) for told in contradicting(data)]
         try:
-            config = Config.model_validate(data, context=FileContext(folder))
+            config = model.model_validate(data, context=FileContext(folder))
         except ValidationError as error:
-            problems += _problems_of(error, document)
+            problems += _problems_of(error, document, model)
     if problems or config is None:
         raise ConfigError(sorted(set(problems), key=_by_place))
-    return Loaded(config, document)
+    return config, document
 
 
 def check_files(config: Config, document: Document | None = None) -> tuple[Problem, ...]:
@@ -140,7 +166,7 @@ def _call(check: Callable[..., object], *files: Path | None) -> Callable[[], obj
     return lambda: check(*files)
 
 
-def _problems_of(error: ValidationError, document: Document) -> Iterator[Problem]:
+def _problems_of(error: ValidationError, document: Document, model: type[BaseModel]) -> Iterator[Problem]:
     unreadable = {(problem.line, problem.column) for problem in document.problems}
     for details in error.errors(include_url=False):
         path = details["loc"]
@@ -150,7 +176,7 @@ def _problems_of(error: ValidationError, document: Document) -> Iterator[Problem
         # Pydantic counts only the items that are valid; the others have their own errors.
         if details["type"] == "too_short" and details["input"]:
             continue
-        yield document.problem(path, message_of(details))
+        yield document.problem(path, message_of(details, model))
 
 
 def _is_near(place: documents.Place, unreadable: set[tuple[int | None, int | None]]) -> bool:

@@ -32,24 +32,27 @@ RENAMED = {
     "host": "url",
     "address": "url",
     "target": "url",
+    "cert": "cert_file",
+    "key": "key_file",
+    "client_ca": "client_ca_file",
 }
 """Keys that people bring from Prometheus and elsewhere, to ours."""
 
 
-def message_of(error: ErrorDetails) -> str:
-    """What was found at `error["loc"]` and what is allowed there."""
+def message_of(error: ErrorDetails, root: type[BaseModel] = Config) -> str:
+    """What was found at `error["loc"]` and what is allowed there. `root` describes the whole file."""
     value = error["input"]
     match error["type"]:
         case "value_error":
             message = str(error["ctx"]["error"])
         case "extra_forbidden":
-            message = unknown_key(error["loc"])
+            message = unknown_key(error["loc"], root)
         case "missing":
             message = "is required and missing"
         case "tuple_type" | "list_type":
             message = f"expected a list, found {found(value)}"
         case "model_type" | "dict_type":
-            keys = listed(model_at(error["loc"]).model_fields)
+            keys = listed(_keys(model_at(error["loc"], root)))
             message = f"expected a mapping with keys such as {keys}, found {found(value)}"
         case "bool_type":
             message = f"expected true or false, found {found(value)}"
@@ -64,22 +67,22 @@ def message_of(error: ErrorDetails) -> str:
     return message
 
 
-def unknown_key(path: Path) -> str:
+def unknown_key(path: Path, root: type[BaseModel] = Config) -> str:
     """Which key may be meant, where a key of this name belongs, and which ones are allowed here."""
     key = str(path[-1])
-    allowed = list(model_at(path[:-1]).model_fields)
+    allowed = _keys(model_at(path[:-1], root))
     message = "unknown key"
     close = [RENAMED[key]] if RENAMED.get(key) in allowed else difflib.get_close_matches(key, allowed, 1)
-    if elsewhere := [place for place, model in sections() if key in model.model_fields]:
+    if elsewhere := [place for place, model in sections(root) if key in _keys(model)]:
         message += f": it belongs {listed(elsewhere)}"
     elif close:
         message += f": did you mean {quoted(close[0])}?"
     return f"{message} (allowed here: {', '.join(allowed)})"
 
 
-def model_at(path: Sequence[str | int]) -> type[BaseModel]:
+def model_at(path: Sequence[str | int], root: type[BaseModel] = Config) -> type[BaseModel]:
     """The model that describes the mapping at this path; the innermost known one where the path leads nowhere."""
-    model: type[BaseModel] = Config
+    model: type[BaseModel] = root
     for part in path:
         if isinstance(part, str) and part in model.model_fields:
             model = model_in(model.model_fields[part].annotation) or model
@@ -93,10 +96,15 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     return next((model for part in typing.get_args(annotation) if (model := model_in(part))), None)
 
 
-def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+def _keys(model: type[BaseModel]) -> list[str]:
+    """The keys as they stand in a file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def sections(root: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseModel]]]:
     """Every model with words for its place: "at the top", "under servers[]"."""
-    yield "at the top", Config
-    for place, model in _below("", Config):
+    yield "at the top", root
+    for place, model in _below("", root):
         yield f"under {place}", model
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from comfyui_exporter.config import later
 from comfyui_exporter.config.fields import (
     Boundaries,
     DurationRange,
@@ -89,8 +88,6 @@ def _flag_rows() -> Iterator[str]:
             notes += " Repeatable."
         if flag.key:
             notes += f" In the file: `{flag.key}`."
-        if flag.name in later.FLAGS:
-            notes += " Checked, but without effect in this version."
         yield f"| `--{flag.name} {flag.metavar}` | `{flag.variable}` | {flag.default} | {notes} |\n"
 
 
@@ -100,7 +97,7 @@ def _key(model: type[BaseModel], name: str, prefix: str, *, shown: bool = False)
     path = f"{prefix}{name}"
     inner = model_in(field.annotation)
     several = typing.get_origin(field.annotation) is tuple
-    notes = _meaning(field, path, several=several)
+    notes = _meaning(field, several=several)
     comment = textwrap.wrap(notes, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
     if inner is None:
         lines = [f"{name}: {_value(field)}"]
@@ -134,7 +131,7 @@ def _item(lines: list[str]) -> list[str]:
     return [f"  - {line}" if index == first else f"    {line}" for index, line in enumerate(lines)]
 
 
-def _meaning(field: FieldInfo, path: str, *, several: bool) -> str:
+def _meaning(field: FieldInfo, *, several: bool) -> str:
     facts = [*_kind(field, several=several)]
     if field.is_required():
         facts.append("required")
@@ -142,8 +139,6 @@ def _meaning(field: FieldInfo, path: str, *, several: bool) -> str:
         facts.append("default: none")
     elif model_in(field.annotation) is None and field.default != "" and not _is_boundaries(field):
         facts.append(f"default: {_shown(field.default, field)}")
-    if path in later.KEYS:
-        facts.append("checked, but without effect in this version")
     return f"{field.description} [{'; '.join(facts)}]" if facts else field.description or ""
 
 

@@ -15,7 +15,13 @@ from comfyui_exporter.config.errors import ConfigError, Problem
 from comfyui_exporter.config.flags import Flag
 from comfyui_exporter.config.given import Given
 from comfyui_exporter.config.relay_flags import RELAY_FLAGS
-from comfyui_exporter.config.secret_files import read_secret
+from comfyui_exporter.config.secret_files import (
+    check_authorities,
+    check_certificate,
+    read_secret,
+    read_user_and_password,
+)
+from comfyui_exporter.config.web_config import protection_of
 
 T = TypeVar("T")
 
@@ -27,6 +33,11 @@ class RelaySettings:
     upstream: str
     """A ws or wss URL."""
     upstream_token_file: Path | None
+    upstream_basic_auth_file: Path | None
+    upstream_ca_file: Path | None
+    upstream_cert_file: Path | None
+    upstream_key_file: Path | None
+    web_config_file: Path | None
     listen_address: Address
     max_clients: int
     queue_size: int
@@ -34,6 +45,8 @@ class RelaySettings:
     token_file: Path | None
     log_level: str
     log_format: str
+    warnings: tuple[str, ...]
+    """Sentences for the log."""
 
 
 def resolve_relay(flags: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> RelaySettings:
@@ -52,16 +65,27 @@ def resolve_relay(flags: Mapping[str, Sequence[str]], environ: Mapping[str, str]
     upstream = one("upstream", upstream_url, "")
     if not given["upstream"]:
         problems.append(Given("--upstream", "").problem("is needed: the push service to relay, such as ws://HOST:8329"))
+    web_config_file = one("web.config.file", rules.readable_file, None)
+    protection = protection_of(web_config_file, problems)
+    certificate = one("upstream.cert-file", _path, None)
+    key = one("upstream.key-file", _path, None)
+    problems += _upstream_problems(given, certificate, key)
     settings = RelaySettings(
         upstream=upstream,
-        upstream_token_file=one("upstream.token-file", _secret_file, None),
+        upstream_token_file=one("upstream.token-file", _checked(read_secret), None),
+        upstream_basic_auth_file=one("upstream.basic-auth-file", _checked(read_user_and_password), None),
+        upstream_ca_file=one("upstream.ca-file", _checked(check_authorities), None),
+        upstream_cert_file=certificate,
+        upstream_key_file=key,
+        web_config_file=web_config_file,
         listen_address=one("push.listen-address", addresses.listen_address, ("127.0.0.1", 8329)),
         max_clients=one("push.max-clients", _number(1, 1_000_000), 10_000),
         queue_size=one("push.queue-size", _number(1, 65_536), 64),
         allowed_origins=tuple(_each(given["push.allowed-origins"], rules.origin, problems)),
-        token_file=one("push.token-file", _secret_file, None),
+        token_file=one("push.token-file", _checked(read_secret), None),
         log_level=one("log.level", rules.log_level, "info"),
         log_format=one("log.format", rules.log_format, "logfmt"),
+        warnings=protection.warnings,
     )
     if problems:
         raise ConfigError(problems)
@@ -79,7 +103,7 @@ def upstream_url(text: str) -> str:
         url = rules.http_url(f"{meant}://{rest}")
     except ValueError as error:
         message = str(error).replace("put them into basic_auth: {username, password_file} or bearer_token_file",
-                                     "put a token into --upstream.token-file")  # fmt: skip
+                                     "put them into --upstream.basic-auth-file or --upstream.token-file")  # fmt: skip
         raise ValueError(message) from None
     return f"ws{url.removeprefix('http')}"
 
@@ -103,17 +127,45 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return rule
 
 
-def _secret_file(text: str) -> Path | None:
-    path = Path(text)
-    try:
-        read_secret(path)
-    except OSError as error:
-        message = f"{quoted(text)} cannot be read: {error.strerror or error}"
-        raise ValueError(message) from None
-    except ValueError as error:
-        message = f"{quoted(text)} cannot be used: {error}"
-        raise ValueError(message) from None
-    return path
+def _path(text: str) -> Path:
+    return Path(text)
+
+
+def _checked(read: Callable[[Path], object]) -> Callable[[str], Path | None]:
+    """A rule: a file that can be read so."""
+
+    def rule(text: str) -> Path | None:
+        path = Path(text)
+        try:
+            read(path)
+        except OSError as error:
+            message = f"{quoted(text)} cannot be read: {error.strerror or error}"
+            raise ValueError(message) from None
+        except ValueError as error:
+            message = f"{quoted(text)} cannot be used: {error}"
+            raise ValueError(message) from None
+        return path
+
+    return rule
+
+
+def _upstream_problems(
+    given: Mapping[str, Sequence[Given]], certificate: Path | None, key: Path | None
+) -> Iterator[Problem]:
+    """What is wrong with files that belong together."""
+    for basic_auth in given["upstream.basic-auth-file"][-1:]:
+        if given["upstream.token-file"]:
+            yield basic_auth.problem("cannot be used together with --upstream.token-file")
+    for one in given["upstream.key-file"][-1:]:
+        if certificate is None:
+            yield one.problem("needs --upstream.cert-file")
+    for one in given["upstream.cert-file"][-1:]:
+        try:
+            check_certificate(Path(one.text), key)
+        except OSError as error:
+            yield one.problem(f"{quoted(error.filename or one.text)} cannot be read: {error.strerror or error}")
+        except ValueError as error:
+            yield one.problem(f"{quoted(one.text)} cannot be used: {error}")
 
 
 def _each(values: Sequence[Given], rule: Callable[[str], T], problems: list[Problem]) -> Iterator[T]:

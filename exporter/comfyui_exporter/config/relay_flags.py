@@ -14,6 +14,13 @@ RELAY_FLAGS = tuple(
     for flag in (
         Flag("upstream", "URL", "Push service to relay: ws://HOST:PORT or wss://HOST:PORT, with or without a path."),
         Flag("upstream.token-file", "FILE", "File with the token that the upstream asks for.", "none"),
+        Flag(
+            "upstream.basic-auth-file", "FILE", "File with USER:PASSWORD for the upstream, instead of a token.", "none"
+        ),
+        Flag("upstream.ca-file", "FILE", "Authorities (PEM) to trust for the upstream, not the system's.", "none"),
+        Flag("upstream.cert-file", "FILE", "Our certificate (PEM), where the upstream asks for one.", "none"),
+        Flag("upstream.key-file", "FILE", "The key of --upstream.cert-file, unless that holds it too.", "none"),
+        Flag("web.config.file", "FILE", "TLS and basic auth in the format of the exporter-toolkit.", "none"),
         Flag("push.listen-address", "HOST:PORT", "Where to serve. :PORT: on all interfaces.", "127.0.0.1:8329"),
         Flag("push.max-clients", "NUMBER", "How many clients may be connected at once.", "10000"),
         Flag("push.queue-size", "NUMBER", "How many final updates may wait for a client before it is closed.", "64"),

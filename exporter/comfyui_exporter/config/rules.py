@@ -284,15 +284,16 @@ def readable_file(text: str) -> Path:
 def log_level(text: str) -> str:
     """How much is logged; `warning` is `warn`."""
     level = text.lower()
-    return _one_of(LOG_LEVELS, "warn" if level == "warning" else level)
+    return one_of(LOG_LEVELS, "warn" if level == "warning" else level)
 
 
 def log_format(text: str) -> str:
     """How log lines look."""
-    return _one_of(LOG_FORMATS, text.lower())
+    return one_of(LOG_FORMATS, text.lower())
 
 
-def _one_of(allowed: Sequence[str], text: str) -> str:
+def one_of(allowed: Sequence[str], text: str) -> str:
+    """A text that is one of those."""
     if text not in allowed:
         message = f"found {quoted(text)}; allowed: {listed(allowed)}"
         raise ValueError(message)

@@ -31,6 +31,19 @@ def read_secret(path: Path) -> str:
     return text
 
 
+def read_user_and_password(path: Path) -> tuple[str, str]:
+    """The two of a file with `user:password`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no such thing.
+    """
+    user, colon, password = read_secret(path).partition(":")
+    if not colon or not user:
+        raise ValueError("the file does not hold USER:PASSWORD")
+    return user, password
+
+
 def read_webhook_secret(path: Path) -> str:
     """The secret of a webhook: text, or `whsec_` and a key in base64 as libraries for webhooks have it.
 

@@ -13,11 +13,11 @@ from comfyui_exporter.config.describe import quoted
 from comfyui_exporter.config.document import Document
 from comfyui_exporter.config.errors import ConfigError, Problem
 from comfyui_exporter.config.given import Given, GivenFlags
-from comfyui_exporter.config.later import flags_not_acting_yet, not_acting_yet
 from comfyui_exporter.config.load import Loaded, check_files, load
 from comfyui_exporter.config.model import POLL_INTERVAL, Config, default_servers
 from comfyui_exporter.config.rules import Shard, http_url, shard, store_url
 from comfyui_exporter.config.servers import NAME, ServerConfig
+from comfyui_exporter.config.web_config import protection_of
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ class Settings:
 
     config: Config
     """The file with flags and environment merged in: poll_interval, store.url, shard, and `servers` never empty."""
+    named_servers: tuple[ServerConfig, ...]
+    """Those of flags, environment and file; none where `config` has the default."""
     config_file: Path | None
     web_listen_addresses: tuple[Address, ...]
     """At least one; the host "" stands for all interfaces."""
@@ -87,6 +89,7 @@ def resolve(given: GivenFlags) -> Settings:
     networks = tuple(_each(given.values("web.trusted-networks"), addresses.network, problems))
     path = _one(given.last("web.telemetry-path"), addresses.telemetry_path, problems)
     web_config_file = _one(given.last("web.config.file"), rules.readable_file, problems)
+    protection = protection_of(web_config_file, problems)
     level = _one(given.last("log.level"), rules.log_level, problems)
     log_format = _one(given.last("log.format"), rules.log_format, problems)
     problems += _shared_addresses(given)
@@ -105,6 +108,7 @@ def resolve(given: GivenFlags) -> Settings:
     config_file = given.last("config.file")
     return Settings(
         config=config,
+        named_servers=tuple(servers),
         config_file=Path(config_file.text) if config_file else None,
         web_listen_addresses=web or (("127.0.0.1", 9188),),
         telemetry_path=path or "/metrics",
@@ -117,13 +121,17 @@ def resolve(given: GivenFlags) -> Settings:
         shard=config.shard,
         log_level=level or "info",
         log_format=log_format or "logfmt",
-        warnings=(*given.warnings(), *warnings_of(loaded.config), *flags_not_acting_yet(given.names())),
+        warnings=(
+            *given.warnings(),
+            *warnings_of(loaded.config),
+            *protection.warnings,
+        ),
         given=given,
     )
 
 
 def warnings_of(config: Config) -> tuple[str, ...]:
-    """What is valid, but without effect yet or likely a mistake."""
+    """What is valid, but likely a mistake."""
     urls: dict[str, str] = {}
     twice = []
     for server in config.servers:
@@ -133,7 +141,7 @@ def warnings_of(config: Config) -> tuple[str, ...]:
                 "so each of its jobs is counted for both"
             )
         urls.setdefault(server.url, server.name)
-    return (*twice, *not_acting_yet(config))
+    return tuple(twice)
 
 
 def _load(given: GivenFlags, problems: list[Problem]) -> Loaded | None:

@@ -68,9 +68,15 @@ class Access:
         self._token = token
 
     async def admit(
-        self, *, origin: str | None, host: str | None, authorization: str | None, protocols: Sequence[str]
+        self,
+        *,
+        origin: str | None,
+        host: str | None,
+        authorization: str | None,
+        protocols: Sequence[str],
+        known: bool = False,
     ) -> Pass:
-        """Judge by the headers of a handshake.
+        """Judge by the headers of a handshake; who is `known` by a password needs no token.
 
         Raises:
             Refused: it may not connect.
@@ -78,9 +84,9 @@ class Access:
         """
         if not self.allows(origin, host):
             raise Refused(403, "forbidden", "pages of this origin may not connect; see push.allowed_origins")
-        if self._token is None:
-            known = [name for name in protocols if name in {PROTOCOL, RELAY_PROTOCOL}]
-            return Pass(next(iter([*known, *protocols]), None), None)
+        if self._token is None or known:
+            ours = [name for name in protocols if name in {PROTOCOL, RELAY_PROTOCOL}]
+            return Pass(next(iter([*ours, *protocols]), None), None)
         token = await self._token.token()
         if token is None:
             raise Refused(503, "unavailable", "the token cannot be checked at the moment")
@@ -92,6 +98,22 @@ class Access:
         raise Refused(
             401, "unauthorized", "show the token in the Authorization header (Bearer), or as WebSocket subprotocol"
         )
+
+    async def is_token(self, authorization: str | None) -> bool:
+        """Whether an Authorization header carries the token for all."""
+        token = await self._expected(authorization)
+        return token is not None and any(same(shown, token) for shown, _ in _shown(authorization, ()))
+
+    async def shows_token(self, authorization: str | None, protocols: str | None) -> bool:
+        """Whether a handshake shows the token for all or one for one job; `protocols` is the header with these."""
+        token = await self._expected(authorization or protocols)
+        offered = [name.strip() for name in (protocols or "").split(",")]
+        return token is not None and any(
+            same(shown, token) or job_of_token(shown, token) is not None for shown, _ in _shown(authorization, offered)
+        )
+
+    async def _expected(self, shown: str | None) -> str | None:
+        return None if self._token is None or not shown else await self._token.token()
 
     def allows(self, origin: str | None, host: str | None) -> bool:
         """Whether a page of that origin may talk to us, reached under `host`; no origin is no web page.

@@ -14,6 +14,7 @@ from typing import NoReturn
 from aiohttp import hdrs, web
 
 from comfyui_exporter.push.access import RELAY_PROTOCOL, Access, Refused
+from comfyui_exporter.push.caller import CALLER, Caller
 from comfyui_exporter.push.hub import Hub
 from comfyui_exporter.push.rate import CLIENT, RELAY
 from comfyui_exporter.push.subscription import Subscription, subscription
@@ -27,10 +28,16 @@ that does not read, and only when these are full do we see that it is slow."""
 _RETRY_AFTER = 10
 """Seconds after which somebody who found us full may try again."""
 
+SOCKETS = ("/", "/ws")
+"""Paths of the socket on the push service's own port."""
+
 _ABOUT = (
     "This is the push service of comfyui-exporter: it tells of the progress of ComfyUI's jobs.\n"
     "Connect to this address with a WebSocket; the protocol is JSON.\n"
 )
+
+SOCKETS = ("/", "/ws")
+"""Paths of the socket on the push service's own port."""
 
 _PARAMETERS = {
     "job_ids": "job_id",
@@ -67,6 +74,7 @@ class PushHandler:
                 host=request.headers.get(hdrs.HOST),
                 authorization=request.headers.get(hdrs.AUTHORIZATION),
                 protocols=protocols,
+                known=CALLER.get() is Caller.USER,
             )
         except Refused as refused:
             headers = {"WWW-Authenticate": 'Bearer realm="comfyui-exporter"'} if refused.status == 401 else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -61,7 +62,10 @@ class Watcher(Protocol):
 
 
 class Upstream:
-    """Keeps the socket open until cancelled. `headers` is asked for at each try, and may raise OSError, ValueError."""
+    """Keeps the socket open until cancelled.
+
+    `headers` and `tls` are asked for at each try, and may raise OSError and ValueError.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Upstream:
         questions: PassedOn,
         watcher: Watcher,
         headers: Callable[[], Awaitable[Mapping[str, str]]],
+        tls: Callable[[], Awaitable[ssl.SSLContext | bool]] | None = None,
         waits: Waits,
         heartbeat: float = HEARTBEAT,
     ) -> None:
@@ -79,6 +84,7 @@ class Upstream:
         self._questions = questions
         self._watcher = watcher
         self._headers = headers
+        self._tls = tls
         self._waits = waits
         self._heartbeat = heartbeat
         self._connections = 0
@@ -110,6 +116,7 @@ class Upstream:
             return await session.ws_connect(
                 self._url,
                 headers=await self._headers(),
+                ssl=True if self._tls is None else await self._tls(),
                 protocols=(RELAY_PROTOCOL,),
                 heartbeat=self._heartbeat,
                 max_msg_size=LONGEST_MESSAGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,19 +10,26 @@ from aiohttp import web
 
 from comfyui_exporter.web.errors import ApiError
 
+PATIENCE = 30.0
+"""Seconds that a body may take."""
 
-async def read_object(request: web.Request, largest: int) -> dict[str, Any]:
+
+async def read_object(request: web.Request, largest: int, patience: float = PATIENCE) -> dict[str, Any]:
     """Read a JSON object of at most so many bytes.
 
     Raises:
-        ApiError: it is none, or larger.
+        ApiError: it is none, or larger, or takes too long.
 
     """
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > largest:
-            raise ApiError(413, "too_large", f"the body is larger than {largest} bytes")
+    try:
+        async with asyncio.timeout(patience):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > largest:
+                    raise ApiError(413, "too_large", f"the body is larger than {largest} bytes")
+    except TimeoutError:
+        raise ApiError(408, "too_slow", f"the body did not come within {patience:g} seconds") from None
     try:
         data = json.loads(bytes(body))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who may write: programs on this host or in trusted networks, and never a web page of somebody else."""
+"""Who may write: who proved who they are, programs on this host or in trusted networks, and never others' web pages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from comfyui_exporter.config.addresses import Network
+from comfyui_exporter.push.caller import CALLER, Caller
 from comfyui_exporter.web.errors import ApiError
 
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
@@ -28,8 +29,8 @@ class WriteGuard:
             ApiError: 403.
 
         """
-        if not self._is_trusted(request):
-            raise ApiError(403, "forbidden", "writing needs loopback or one of --web.trusted-networks")
+        if CALLER.get() is Caller.NOBODY and not self._is_trusted(request):
+            raise ApiError(403, "forbidden", "writing needs credentials, loopback or one of --web.trusted-networks")
         origin = request.headers.get("Origin")
         if origin is not None and not self._is_own(origin, request.headers.get("Host", "")):
             raise ApiError(403, "cross_origin", "pages of another origin may not write")

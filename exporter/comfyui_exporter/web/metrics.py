@@ -7,6 +7,8 @@ import gzip
 
 from aiohttp import web
 
+from comfyui_exporter.config.rules import shard
+from comfyui_exporter.config.sharding import takes
 from comfyui_exporter.metrics.negotiate import accepts_gzip, choose_format
 from comfyui_exporter.metrics.store import MetricStore
 
@@ -18,7 +20,10 @@ _LARGE = 64 * 1024
 
 
 class MetricsHandler:
-    """Answers scrapes from memory: `?server=NAME` (repeatable) for those servers only, `?self=1` for the exporter."""
+    """Answers scrapes from memory.
+
+    `?server=NAME` (repeatable) and `?slice=i/n` show those servers only, `?self=1` the exporter alone.
+    """
 
     def __init__(self, store: MetricStore) -> None:
         self._store = store
@@ -29,10 +34,13 @@ class MetricsHandler:
         unknown = [name for name in servers if name not in self._store.servers]
         if unknown:
             raise web.HTTPNotFound(text="no such server\n")
+        if "slice" in request.query:
+            servers += self._slice(request.query["slice"])
         only_self = request.query.get("self", "") in {"1", "true"}
-        wanted = servers if servers or only_self else None
+        sliced = bool(servers) or "slice" in request.query
+        wanted = servers if sliced or only_self else None
         openmetrics, content_type = choose_format(request.headers.get("Accept"))
-        chunks = self._store.render(openmetrics, wanted, only_self or not servers)
+        chunks = self._store.render(openmetrics, wanted, only_self or not sliced)
         body = b"".join(chunks)
         headers = {"Content-Type": content_type}
         if accepts_gzip(request.headers.get("Accept-Encoding")):
@@ -42,3 +50,11 @@ class MetricsHandler:
             else:
                 body = await asyncio.to_thread(gzip.compress, body, _COMPRESSION)
         return web.Response(body=body, headers=headers)
+
+    def _slice(self, text: str) -> list[str]:
+        """The servers of a slice; there may be none."""
+        try:
+            wanted = shard(text)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"slice: {error}\n") from None
+        return [name for name in self._store.servers if takes(wanted, name)]

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from aiohttp import web
 
 from comfyui_exporter import __version__
 from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.web.connection import PATIENCE, Connection, Patience
+from comfyui_exporter.web.headers import add_headers
 from comfyui_exporter.web.metrics import MetricsHandler
+from comfyui_exporter.web.tls import Doors
+from comfyui_exporter.web.web_config import WebConfig
 
 _SHUTDOWN = 0.5
 """Seconds that requests under way get when the exporter ends."""
 
-_HEADERS = {
-    "Server": "comfyui-exporter",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-}
+_BACKLOG = 128
+"""Connections that may wait to be taken."""
 
 
-def build_app(store: MetricStore, telemetry_path: str, ready: Callable[[], bool]) -> web.Application:
+def build_app(
+    store: MetricStore, telemetry_path: str, ready: Callable[[], bool], config: WebConfig | None = None
+) -> web.Application:
     """Put the routes together."""
 
     async def healthy(_: web.Request) -> web.Response:
@@ -35,11 +40,8 @@ def build_app(store: MetricStore, telemetry_path: str, ready: Callable[[], bool]
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=_page(telemetry_path, store.servers), content_type="text/html")
 
-    async def headers(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(_HEADERS)
-
     app = web.Application()
-    app.on_response_prepare.append(headers)
+    add_headers(app, config)
     app.router.add_get("/-/healthy", healthy)
     app.router.add_get("/-/ready", is_ready)
     app.router.add_get(telemetry_path, MetricsHandler(store).__call__)
@@ -60,11 +62,13 @@ def _page(telemetry_path: str, servers: Sequence[str]) -> str:
 
 
 class WebServer:
-    """Serves one application on several addresses."""
+    """Serves one application on several addresses, with the TLS of a web config."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, config: WebConfig | None = None, patience: Patience = PATIENCE) -> None:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
-        self._prepared = False
+        self._config = config
+        self._patience = patience
+        self._doors: list[Doors] = []
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Listen on one address more ("" is every interface, port 0 a free one), and say which it became.
@@ -73,16 +77,54 @@ class WebServer:
             OSError: it can't be had.
 
         """
-        if not self._prepared:
+        if self._runner.server is None:
             await self._runner.setup()
-            self._prepared = True
-        site = web.TCPSite(self._runner, host or None, port)
+        server = cast("web.Server", self._runner.server)
+        site = _Site(self._runner, self._factory(server), host or None, port)
         await site.start()
-        server = site._server  # noqa: SLF001  aiohttp has no other way to ask for the port of one site
-        sockets = getattr(server, "sockets", ())
-        bound = int(sockets[0].getsockname()[1]) if sockets else port
-        return host, bound
+        return host, site.bound_port
+
+    def _factory(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
+        loop = asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            return Connection(server, loop, self._patience)
+
+        if self._config is None or not self._config.is_asked_for:
+            return connection
+        doors = Doors(connection, self._config.of_connection, self._patience.handshake)
+        self._doors.append(doors)
+        return doors
 
     async def close(self) -> None:
         """Stop listening."""
+        for doors in self._doors:
+            doors.close()
         await self._runner.cleanup()
+
+
+class _Site(web.BaseSite):
+    """One address, with a protocol of ours for its connections."""
+
+    def __init__(
+        self, runner: web.AppRunner, factory: Callable[[], asyncio.Protocol], host: str | None, port: int
+    ) -> None:
+        super().__init__(runner)
+        self._factory = factory
+        self._host = host
+        self._port = port
+        self.bound_port = port
+        """Which it became."""
+
+    @property
+    def name(self) -> str:
+        """For the errors of aiohttp."""
+        return f"{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen."""
+        await super().start()
+        server = await asyncio.get_running_loop().create_server(self._factory, self._host, self._port, backlog=_BACKLOG)
+        self._server = server
+        if server.sockets:
+            self.bound_port = int(server.sockets[0].getsockname()[1])
