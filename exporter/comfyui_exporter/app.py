@@ -6,25 +6,37 @@ import asyncio
 import logging
 import platform
 import signal
-import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from comfyui_exporter import __version__
 from comfyui_exporter.alert_inbox import AlertInbox
+from comfyui_exporter.config.addresses import Address
+from comfyui_exporter.config.errors import ConfigError
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.rules import without_credentials
 from comfyui_exporter.config.settings import Settings
+from comfyui_exporter.config.web_config import load_web_config
 from comfyui_exporter.gpu.gauges import GpuMetrics
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
 from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.push.handler import SOCKETS
 from comfyui_exporter.push.open_files import allow_open_files
 from comfyui_exporter.push_service import PushService, hosts_of
+from comfyui_exporter.reload import Reloader
 from comfyui_exporter.store.errors import StoreRefusedError
 from comfyui_exporter.watch.clock import Clock
 from comfyui_exporter.web.api import Api
+from comfyui_exporter.web.auth import Gate
+from comfyui_exporter.web.discovery import Discovery
 from comfyui_exporter.web.guard import WriteGuard
+from comfyui_exporter.web.headers import add_headers
+from comfyui_exporter.web.reloading import Reloading
 from comfyui_exporter.web.server import WebServer, build_app
+from comfyui_exporter.web.web_config import WebConfig
 
 if TYPE_CHECKING:
     from comfyui_exporter.webhooks.service import Webhooks
@@ -37,10 +49,6 @@ FINE, FAILED, UNUSABLE = 0, 1, 2
 
 def run(settings: Settings) -> int:
     """Watch and serve until SIGTERM or SIGINT; the exit code."""
-    if settings.web_config_file is not None:
-        # To serve in the clear what was to be protected would be worse than not to serve.
-        log.error("--web.config.file: TLS and authentication come in a later version; nothing is served without them")
-        return UNUSABLE
     return asyncio.run(_run(settings))
 
 
@@ -49,10 +57,20 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # Whoever is used to reloading with it must not end the exporter by it.
-    loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: reloading comes in a later version"))
+    web_config = WebConfig(settings.web_config_file, load_web_config)
+    if not await _can_be_used(web_config):
+        return UNUSABLE
     clock = Clock()
-    monitor = Monitor(settings.config, clock=clock, self_sources=[ProcessMetrics().render])
+    reloader = Reloader(settings)
+    reloader.also.append(web_config.reload)
+    reloads = set[asyncio.Task[object]]()
+
+    def reload() -> None:
+        reloads.add(task := asyncio.create_task(reloader.reload(), name="reload"))
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    monitor = Monitor(await reloader.config(), clock=clock, self_sources=[ProcessMetrics().render])
     try:
         await monitor.open()
     except StoreRefusedError as error:
@@ -61,7 +79,7 @@ async def _run(settings: Settings) -> int:
     _tell_of_itself(monitor)
     allow_open_files(settings.config.push.max_clients)
     push = PushService(monitor, settings.config.push, settings.external_url, held=True)
-    app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready)
+    app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready, web_config)
     guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
     webhooks = _webhooks(settings.config, monitor)
     check_webhook = webhooks.check if webhooks is not None and settings.config.registered_webhooks else None
@@ -79,24 +97,23 @@ async def _run(settings: Settings) -> int:
     await alerts.open()
     alerts.add_to(app, guard)
     app.router.add_get("/ws", push.handler.__call__)
+    app.router.add_get("/sd", Discovery(monitor.metrics, settings.external_url, settings.telemetry_path).__call__)
+    app.router.add_post("/-/reload", Reloading(reloader.reload, guard).__call__)
+    _protect(web_config, push, app)
     gpus = GpuMetrics(monitor.metrics)
-    server, push_server = WebServer(app), WebServer(push.app)
+    server, push_server = WebServer(app, web_config), WebServer(push.app, web_config)
     push_addresses = [] if settings.push_listen_address is None else [settings.push_listen_address]
     try:
         for name, which, addresses in (
             ("metrics and API", server, settings.web_listen_addresses),
             ("push", push_server, push_addresses),
         ):
-            for host, port in addresses:
-                try:
-                    _, bound = await which.listen(host, port)
-                except OSError as error:
-                    log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
-                    return FAILED
-                log.info("listening", extra={"address": f"{host}:{bound}", "service": name})
+            if not await _listen(which, addresses, name):
+                return FAILED
         if webhooks is not None:
             webhooks.start()
         monitor.start()
+        reloader.start(monitor.reconfigure, monitor.metrics)
         push.start()
         alerts.start()
         gpus.start()
@@ -104,6 +121,7 @@ async def _run(settings: Settings) -> int:
         await stop.wait()
         log.info("stopping")
     finally:
+        await reloader.close()
         await gpus.stop()
         if webhooks is not None:
             await webhooks.close()
@@ -113,6 +131,35 @@ async def _run(settings: Settings) -> int:
         await push_server.close()
         await server.close()
     return FINE
+
+
+async def _can_be_used(web_config: WebConfig) -> bool:
+    try:
+        await web_config.reload()
+    except (ConfigError, OSError, ValueError) as error:
+        # It was fine a moment ago. To serve in the clear what was to be protected would be worse than not to serve.
+        log.error("--web.config.file cannot be used: %s", error)
+        return False
+    return True
+
+
+def _protect(web_config: WebConfig, push: PushService, app: web.Application) -> None:
+    """Has one gate stand before all routes of both ports; those that are added later have it before them too."""
+    gate = Gate(web_config, push.access)
+    gate.add_to(app)
+    gate.add_to(push.app, sockets=SOCKETS)
+    add_headers(push.app, web_config)
+
+
+async def _listen(server: WebServer, addresses: Sequence[Address], service: str) -> bool:
+    for host, port in addresses:
+        try:
+            _, bound = await server.listen(host, port)
+        except OSError as error:
+            log.error("cannot listen on %s:%s: %s", host, port, error.strerror or error)
+            return False
+        log.info("listening", extra={"address": f"{host}:{bound}", "service": service})
+    return True
 
 
 def _webhooks(config: Config, monitor: Monitor) -> Webhooks | None:
@@ -127,5 +174,3 @@ def _webhooks(config: Config, monitor: Monitor) -> Webhooks | None:
 
 def _tell_of_itself(monitor: Monitor) -> None:
     monitor.metrics.set(families.BUILD_INFO, None, (__version__, platform.python_version()), 1)
-    monitor.metrics.set(families.CONFIG_RELOAD_SUCCESSFUL, None, (), 1)
-    monitor.metrics.set(families.CONFIG_RELOAD_SUCCESS_TIME, None, (), time.time())

@@ -10,14 +10,10 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from comfyui_exporter.access import access_of
-from comfyui_exporter.comfyui.client import ComfyUIClient
-from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
-from comfyui_exporter.eta.predictor import LearningPredictor
-from comfyui_exporter.failures import FailureClassifier, FailurePattern
 from comfyui_exporter.fanout import Fanout
+from comfyui_exporter.fleet import Fleet, Understanding
 from comfyui_exporter.jobs.board import JobBoard
 from comfyui_exporter.jobs.history import BoardHistory, JobHistory
 from comfyui_exporter.jobs.registrations import Registrations
@@ -33,15 +29,13 @@ from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
 from comfyui_exporter.tracker.sink import Sink
-from comfyui_exporter.tracker.tracker import Timing, Tracker
 from comfyui_exporter.tracker.view import ServerView
 from comfyui_exporter.watch.clock import Clock
-from comfyui_exporter.watch.server_watch import LESSONS as LESSONS_READ
-from comfyui_exporter.watch.server_watch import ServerWatch
 from comfyui_exporter.watch.source import Connector
 
 if TYPE_CHECKING:
     from comfyui_exporter.store.keeper import Keeper
+    from comfyui_exporter.store.log import JobLog
     from comfyui_exporter.store.restore import Restored
 
 log = logging.getLogger("comfyui_exporter.monitor")
@@ -81,15 +75,9 @@ class Monitor:
         self_sources: Sequence[SelfSource] = (),
         connectors: Mapping[str, Connector] | None = None,
     ) -> None:
-        self._connectors = connectors or {}
         self._config = config
         self._clock = clock or Clock()
-        self._rng = rng or Random()  # noqa: S311  jitter and client ids, no secrets
-        patterns = [FailurePattern.of(own.pattern, own.title, [own.regex]) for own in config.failure_patterns]
-        self._classifier = FailureClassifier(patterns)
-        self._submissions = SubmissionReader(
-            [JobTypeRule(rule.job_type, rule.node_types) for rule in config.job_types], config.job_labels
-        )
+        self._understanding = Understanding(config)
         limits = config.limits
         self.metrics = MetricStore(
             config.buckets.model_dump(),
@@ -102,13 +90,13 @@ class Monitor:
         self._metric_sink = MetricSink(
             self.metrics,
             self._clock.wall,
-            self._classifier.ids,
+            self._understanding.patterns,
             (rule.job_type for rule in config.job_types),
             job_series=limits.job_series,
             failed_series=limits.failed_series,
             lasting=self._lasting,
         )
-        self.board = JobBoard(self._clock.wall, self._classifier.title, config.job_labels)
+        self.board = JobBoard(self._clock.wall, self._understanding.title, config.job_labels)
         self.board.nodes = self._nodes_of
         self._registrations = Registrations(config.registration_timeout)
         sinks: list[tuple[str, Sink]] = [
@@ -123,26 +111,35 @@ class Monitor:
         self.keeper: Keeper | None = None
         """The store, once `open` has opened it; None where nothing is kept."""
         self.history: JobHistory = BoardHistory(self.board)
-        self._predictors: dict[str, LearningPredictor] = {}
+        self._fleet = Fleet(
+            config,
+            self._understanding,
+            self._sink,
+            self._registrations,
+            self._clock,
+            rng or Random(),  # noqa: S311  jitter and client ids, no secrets
+            connectors or {},
+        )
         self._restored: dict[str, Restored] = {}
         self._early: list[Registration] = []
         """What was registered before the store was opened."""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._watches: dict[str, ServerWatch] = {}
+        self._was_ready = False
 
     @property
     def servers(self) -> Iterable[str]:
         """The names of the servers that are watched."""
-        return self._watches
+        return self._fleet.watched
 
     @property
     def ready(self) -> bool:
         """Whether every server was tried once: its first look is done, or it does not answer."""
-        return all(watch.tried.is_set() for watch in self._watches.values())
+        # A server that a reload adds later is no reason to take all others for unready.
+        self._was_ready = self._was_ready or all(watch.tried.is_set() for watch in self._fleet.watches)
+        return self._was_ready
 
     async def first_look(self) -> None:
         """Wait until `ready`."""
-        for watch in list(self._watches.values()):
+        for watch in self._fleet.watches:
             await watch.tried.wait()
 
     async def open(self) -> None:
@@ -200,7 +197,8 @@ class Monitor:
         if restored.memory is not None:
             self.board.restore(server, (*restored.memory.finished_runs, *restored.memory.open_runs), now)
         self._restored[server] = restored
-        predictor = self._predictors[server] = LearningPredictor()
+        self._fleet.forget(server)  # of an earlier start: that is in the log
+        predictor = self._fleet.predictor_of(server)
         for run in await keeper.restore.lessons(server, LESSONS):
             predictor.learn(run)
 
@@ -210,23 +208,27 @@ class Monitor:
             if server.name not in self._restored:
                 self._metric_sink.add_server(server.name)
                 self.board.add_server(server.name)
-            watch = self._watch_of(server)
-            self._watches[server.name] = watch
-            self._tasks[server.name] = asyncio.create_task(watch.run(), name=f"watch {server.name}")
-        self._restored.clear()
+            self._begin(server)
         self._register_early()
         if self.keeper is not None:
-            self.keeper.start(self._config.store.retention, self._unix, lambda: self._watches)
-        self.metrics.set(families.SERVERS, None, (), len(self._watches))
+            self.keeper.start(self._config.store.retention, self._unix, lambda: self._fleet.watched)
+        self.metrics.set(families.SERVERS, None, (), len(self._fleet.watched))
+
+    def _begin(self, server: ServerConfig) -> None:
+        """Watch a server from what was kept of it, if anything was."""
+        restored = self._restored.pop(server.name, None)
+        if restored is None:
+            self._fleet.begin(server, self._job_log)
+        else:
+            self._fleet.begin(server, self._job_log, restored.memory, restored.failed_runs)
+
+    @property
+    def _job_log(self) -> JobLog | None:
+        return None if self.keeper is None else self.keeper.log
 
     async def stop(self) -> None:
         """Stop watching and close every connection."""
-        for task in self._tasks.values():
-            task.cancel()
-        for result in await asyncio.gather(*self._tasks.values(), return_exceptions=True):
-            if isinstance(result, Exception):
-                log.error("a watch ended with an error", exc_info=result)
-        self._tasks.clear()
+        await self._fleet.end(tuple(self._fleet.watched))
         if self.keeper is not None:
             await self.keeper.close()
             self._sink.remove("store")
@@ -258,9 +260,7 @@ class Monitor:
         It goes to the newest open run of the prompt_id, else to one that ended lately unregistered, else to the next.
         """
         registration = Registration(uuid.uuid4().hex, prompt_id, job_id, job_type, batch_id, server, webhook_url)
-        watches = [watch for name, watch in self._watches.items() if server in {None, name}]
-        watches.sort(key=lambda watch: -watch.newest_open(prompt_id))
-        if any(watch.attach(registration) for watch in watches):
+        if self._fleet.attach(registration) is not None:
             return registration
         before = self._registrations.waiting_for(prompt_id)
         if before is not None and str(before.job_id) == str(job_id):
@@ -281,14 +281,7 @@ class Monitor:
         for registration in early:
             if self._registrations.waiting_for(registration.prompt_id) is not registration:
                 continue
-            server = next(
-                (
-                    name
-                    for name, watch in self._watches.items()
-                    if registration.server in {None, name} and watch.attach(registration)
-                ),
-                None,
-            )
+            server = self._fleet.attach(registration)
             if server is not None:
                 self._registrations.claim(server, registration.prompt_id)
                 self.board.unregistered(registration)
@@ -304,53 +297,46 @@ class Monitor:
         return self._clock.wall(self._clock.now())
 
     def _nodes_of(self, server: str, run: Run) -> tuple[NodeReport, ...]:
-        watch = self._watches.get(server)
-        return () if watch is None else watch.nodes_of(run)
+        return self._fleet.nodes_of(server, run)
 
-    def _watch_of(self, server: ServerConfig) -> ServerWatch:
-        config = self._config
-        client = self._connectors.get(server.name) or ComfyUIClient(
-            server.url,
-            access_of(server),
-            request_timeout=config.request_timeout,
-            max_response_size=config.max_response_size,
-            submissions=self._submissions,
-        )
-        timing = Timing(
-            job_grace=config.job_grace,
-            keep_finished=config.keep_finished,
-            max_finished=config.max_finished,
-            job_timeout=server.job_timeout,
-            stall_timeout=server.stall_timeout,
-        )
-        restored = self._restored.get(server.name)
-        predictor = self._predictors.setdefault(server.name, LearningPredictor())
-        tracker = Tracker(
-            lambda: uuid.uuid4().hex,
-            self._classifier.classify,
-            timing,
-            predictor.predict,
-            lambda prompt_id: self._registrations.claim(server.name, prompt_id),
-        )
-        if restored is not None and restored.memory is not None:
-            tracker.restore(restored.memory)
+    # Servers that come, go and change
+
+    async def reconfigure(self, config: Config) -> None:
+        """Watch as another configuration says; servers for which it says the same are not disturbed.
+
+        What stays as it was until the next start: see `config.changes.AT_START`.
+
+        Raises:
+            StoreAwayError: what is kept of a new server cannot be read; the others are as they are to be.
+        """
+        self._config = config
+        self._understanding.learn(config)
+        self._metric_sink.expect(self._understanding.patterns, (rule.job_type for rule in config.job_types))
+        servers = {server.name: server for server in config.servers}
+        gone = [name for name in self._fleet.watched if name not in servers]
+        await self._fleet.end(gone)
+        if self.keeper is not None and gone:
+            await self.keeper.log.commit()  # what was counted last of those that go
+        for name in gone:
+            self._forget(name)
+        await self._fleet.change(config, self._job_log)
+        for name in servers.keys() - self._fleet.watched.keys():
+            if self.keeper is not None:
+                await self._restore(self.keeper, name)
+            else:
+                self._metric_sink.add_server(name)
+                self.board.add_server(name)
+            self._begin(servers[name])
+        self.metrics.set(families.SERVERS, None, (), len(self._fleet.watched))
+
+    def _forget(self, name: str) -> None:
+        """Show nothing more of a server; what is kept of it stays, should it come back."""
         if self.keeper is not None:
-            self.keeper.log.watch(server.name, tracker)
-        return ServerWatch(
-            server.name,
-            client,
-            tracker,
-            self._sink,
-            self._clock.now,
-            self._rng,
-            poll_interval=config.poll_interval,
-            client_id=server.client_id or "",
-            predictor=predictor,
-            lessons_wanted=max(0, LESSONS_READ - predictor.lessons),
-            close_client=server.name not in self._connectors,
-            failed_runs=() if restored is None else restored.failed_runs,
-            kept=None if self.keeper is None else self.keeper.log.committed,
-        )
+            self.keeper.log.forget(name)
+        self._metric_sink.remove_server(name)
+        self.board.remove_server(name)
+        self._registrations.remove_server(name)
+        self._fleet.forget(name)
 
     def _sink_failed(self, name: str) -> None:
         self.metrics.inc(families.SINK_ERRORS, None, (name,))

@@ -334,6 +334,3 @@ GPU_POWER = _own("comfyui_gpu_power_watts", Kind.GAUGE, "Power that the GPU draw
 
 ALL: tuple[Family, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Family))
 """All families in the order of their declaration, which is the order of a scrape."""
-
-NOT_YET: frozenset[Family] = frozenset()
-"""Families that this version declares but never fills; the reference leaves them out until their work comes."""

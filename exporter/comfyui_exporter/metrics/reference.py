@@ -9,7 +9,7 @@ import sys
 
 from comfyui_exporter.metrics.buckets import DEFAULTS
 from comfyui_exporter.metrics.exposition import number
-from comfyui_exporter.metrics.families import ALL, NOT_YET
+from comfyui_exporter.metrics.families import ALL
 from comfyui_exporter.metrics.family import Family
 
 _INTRODUCTION = """\
@@ -50,7 +50,7 @@ These go on from where they stood, unless `store.url` is `memory`; a scrape sees
 
 def reference() -> str:
     """The page in Markdown."""
-    shown = [family for family in ALL if family not in NOT_YET]
+    shown = list(ALL)
     lasting = "".join(f"- `{family.name}`\n" for family in shown if family.lasting)
     rows = "".join(map(_row, shown))
     buckets = "".join(

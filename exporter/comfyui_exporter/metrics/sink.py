@@ -58,6 +58,14 @@ class MetricSink(Sink):
             self._add(server, standing(job_type, self._patterns, self._no_labels))
         self._add(server, [Increment(families.RESTARTS, (), 0), Increment(families.BUSY, (), 0)])
 
+    def expect(self, patterns: Sequence[str], job_types: Iterable[str]) -> None:
+        """Go by other failure patterns and job types: what is new among them stands at 0."""
+        self._patterns = tuple(patterns)
+        self._job_types = tuple(dict.fromkeys((*job_types, UNKNOWN_JOB_TYPE)))
+        for server in self._store.servers:
+            for job_type in self._job_types:
+                self._add(server, standing(job_type, self._patterns, self._no_labels))
+
     def remove_server(self, server: str) -> None:
         """Drop a server with all its series."""
         self._store.remove_server(server)

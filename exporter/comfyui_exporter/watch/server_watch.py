@@ -126,6 +126,11 @@ class ServerWatch:
             if self._close_client:
                 await self._client.close()
 
+    @property
+    def failed_runs(self) -> tuple[Run, ...]:
+        """The failures of late, newest first."""
+        return tuple(self._failed)
+
     def attach(self, registration: Registration) -> bool:
         """Give a run that is open, or ended lately, what was registered for it; False if there is none."""
         changes = self._tracker.attach(self._now(), registration)
