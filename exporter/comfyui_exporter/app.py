@@ -6,7 +6,8 @@ import asyncio
 import logging
 import platform
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -60,77 +61,118 @@ async def _run(settings: Settings) -> int:
     web_config = WebConfig(settings.web_config_file, load_web_config)
     if not await _can_be_used(web_config):
         return UNUSABLE
-    clock = Clock()
-    reloader = Reloader(settings)
-    reloader.also.append(web_config.reload)
-    reloads = set[asyncio.Task[object]]()
-
-    def reload() -> None:
-        reloads.add(task := asyncio.create_task(reloader.reload(), name="reload"))
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    monitor = Monitor(await reloader.config(), clock=clock, self_sources=[ProcessMetrics().render])
+    exporter = _Exporter(settings, web_config)
+    loop.add_signal_handler(signal.SIGHUP, exporter.reload)
     try:
-        await monitor.open()
-    except StoreRefusedError as error:
-        log.error("the store %s cannot be used: %s", without_credentials(settings.store_url), error)
-        return FAILED
-    _tell_of_itself(monitor)
-    allow_open_files(settings.config.push.max_clients)
-    push = PushService(monitor, settings.config.push, settings.external_url, held=True)
-    app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready, web_config)
-    guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
-    webhooks = _webhooks(settings.config, monitor)
-    check_webhook = webhooks.check if webhooks is not None and settings.config.registered_webhooks else None
-    Api(
-        board=monitor.board,
-        history=monitor.history,
-        register=monitor.register,
-        kept=monitor.kept,
-        token_for=push.token_for,
-        access=push.access,
-        guard=guard,
-        check_webhook=check_webhook,
-    ).add_to(app)
-    alerts = AlertInbox(monitor, push.hub, clock)
-    await alerts.open()
-    alerts.add_to(app, guard)
-    app.router.add_get("/ws", push.handler.__call__)
-    app.router.add_get("/sd", Discovery(monitor.metrics, settings.external_url, settings.telemetry_path).__call__)
-    app.router.add_post("/-/reload", Reloading(reloader.reload, guard).__call__)
-    _protect(web_config, push, app)
-    gpus = GpuMetrics(monitor.metrics)
-    server, push_server = WebServer(app, web_config), WebServer(push.app, web_config)
-    push_addresses = [] if settings.push_listen_address is None else [settings.push_listen_address]
-    try:
-        for name, which, addresses in (
-            ("metrics and API", server, settings.web_listen_addresses),
-            ("push", push_server, push_addresses),
-        ):
-            if not await _listen(which, addresses, name):
-                return FAILED
-        if webhooks is not None:
-            webhooks.start()
-        monitor.start()
-        reloader.start(monitor.reconfigure, monitor.metrics)
-        push.start()
-        alerts.start()
-        gpus.start()
-        log.info("watching", extra={"servers": ", ".join(monitor.servers)})
+        if not (await exporter.open() and await exporter.listen()):
+            return FAILED
+        exporter.start()
         await stop.wait()
         log.info("stopping")
     finally:
-        await reloader.close()
-        await gpus.stop()
-        if webhooks is not None:
-            await webhooks.close()
-        await alerts.close()
-        await monitor.stop()
-        await push.close()
-        await push_server.close()
-        await server.close()
+        await exporter.close()
     return FINE
+
+
+class _Exporter:
+    """The parts of the process, and in which order they open, begin and close."""
+
+    def __init__(self, settings: Settings, web_config: WebConfig) -> None:
+        self._settings = settings
+        self._web_config = web_config
+        self._reloader = Reloader(settings)
+        self._reloader.also.append(web_config.reload)
+        self._reloads = set[asyncio.Task[object]]()
+        self._servers: list[WebServer] = []
+        self._closing = AsyncExitStack()
+        """Closes in the opposite order of opening."""
+        self._begin: list[Callable[[], None]] = []
+
+    def reload(self) -> None:
+        """Read the configuration anew, in a task of its own."""
+        self._reloads.add(task := asyncio.create_task(self._reloader.reload(), name="reload"))
+        task.add_done_callback(self._reloads.discard)
+
+    async def open(self) -> bool:
+        """Open the store and put everything together; False if the store cannot be used."""
+        settings = self._settings
+        clock = Clock()
+        monitor = Monitor(await self._reloader.config(), clock=clock, self_sources=[ProcessMetrics().render])
+        try:
+            await monitor.open()
+        except StoreRefusedError as error:
+            log.error("the store %s cannot be used: %s", without_credentials(settings.store_url), error)
+            return False
+        _tell_of_itself(monitor)
+        allow_open_files(settings.config.push.max_clients)
+        push = PushService(monitor, settings.config.push, settings.external_url, held=True)
+        webhooks = _webhooks(settings.config, monitor)
+        alerts = AlertInbox(monitor, push.hub, clock)
+        await alerts.open()
+        gpus = GpuMetrics(monitor.metrics)
+        app = self._routes(monitor, push, webhooks, alerts)
+        _protect(self._web_config, push, app)
+        self._servers = [WebServer(app, self._web_config), WebServer(push.app, self._web_config)]
+        for close in (
+            *(server.close for server in self._servers),
+            push.close,
+            monitor.stop,
+            alerts.close,
+            *(() if webhooks is None else (webhooks.close,)),
+            gpus.stop,
+            self._reloader.close,
+        ):
+            self._closing.push_async_callback(close)
+        self._begin = [
+            *(() if webhooks is None else (webhooks.start,)),
+            monitor.start,
+            lambda: self._reloader.start(monitor.reconfigure, monitor.metrics),
+            push.start,
+            alerts.start,
+            gpus.start,
+            lambda: log.info("watching", extra={"servers": ", ".join(monitor.servers)}),
+        ]
+        return True
+
+    def _routes(
+        self, monitor: Monitor, push: PushService, webhooks: Webhooks | None, alerts: AlertInbox
+    ) -> web.Application:
+        settings = self._settings
+        app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready, self._web_config)
+        guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
+        Api(
+            board=monitor.board,
+            history=monitor.history,
+            register=monitor.register,
+            kept=monitor.kept,
+            token_for=push.token_for,
+            access=push.access,
+            guard=guard,
+            check_webhook=webhooks.check if webhooks is not None and settings.config.registered_webhooks else None,
+        ).add_to(app)
+        alerts.add_to(app, guard)
+        app.router.add_get("/ws", push.handler.__call__)
+        app.router.add_get("/sd", Discovery(monitor.metrics, settings.external_url, settings.telemetry_path).__call__)
+        app.router.add_post("/-/reload", Reloading(self._reloader.reload, guard).__call__)
+        return app
+
+    async def listen(self) -> bool:
+        """Listen on every address; False if one cannot be had."""
+        push_address = self._settings.push_listen_address
+        addresses = (self._settings.web_listen_addresses, () if push_address is None else (push_address,))
+        for server, wanted, service in zip(self._servers, addresses, ("metrics and API", "push"), strict=True):
+            if not await _listen(server, wanted, service):
+                return False
+        return True
+
+    def start(self) -> None:
+        """Begin to watch and to tell."""
+        for begin in self._begin:
+            begin()
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._closing.aclose()
 
 
 async def _can_be_used(web_config: WebConfig) -> bool:

@@ -122,9 +122,12 @@ def file(tmp_path):
 
 
 def test_a_good_file_is_ok_and_its_warnings_are_told(invoke, file):
+    file.write_text("servers: [{name: a, url: http://a}, {name: b, url: http://a}]")
     result = invoke("check-config", str(file))
     assert (result.exit_code, result.stdout) == (0, f"{file}: OK, 2 servers\n")
-    assert result.stderr == f"{file}: warning: shard is set, but this version does not act on it yet\n"
+    assert result.stderr == (
+        f'{file}: warning: servers "a" and "b" have the same url, so each of its jobs is counted for both\n'
+    )
 
 
 def test_a_file_without_servers_says_what_is_watched_then(invoke, file):
