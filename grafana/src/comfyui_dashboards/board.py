@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import (
+    AnnotationQuery,
     Dashboard,
     DashboardCursorSync,
     DashboardLinkType,
@@ -29,8 +31,6 @@ ANY = ".+"
 
 EXPORTER_URL = "http://127.0.0.1:9188"
 """Where the reader's browser finds the exporter. `?var-exporter_url=` of a dashboard changes it."""
-
-_MINUTE = "60s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,16 @@ class Board:
         made = builder.build()
         made.panels = place(self.shelves)
         made.schema_version = SCHEMA
-        for shown in [*(made.annotations.list_val or [] if made.annotations else []), *(made.links or [])]:
-            shown.placement = ""  # else new versions of Grafana hide them in a menu
+        # Else new versions of Grafana hide them in a menu.
+        for annotation in made.annotations.list_val or []:
+            annotation.placement = None  # type: ignore[assignment]
+        for link in made.links or []:
+            link.placement = None  # type: ignore[assignment]
         return made
 
 
-def _variables(
-    *, job_types: bool, job_links: bool
-) -> list[builders.DatasourceVariable | builders.QueryVariable | builders.TextBoxVariable]:
-    chosen: list[builders.DatasourceVariable | builders.QueryVariable | builders.TextBoxVariable] = [
+def _variables(*, job_types: bool, job_links: bool) -> list[Builder[VariableModel]]:
+    chosen: list[Builder[VariableModel]] = [
         builders.DatasourceVariable("datasource").label("Data source").type("prometheus"),
         _choice("job", "Scrape job", "label_values(comfyui_exporter_servers, job)"),
         _choice("instance", "Exporter", 'label_values(comfyui_exporter_servers{job=~"$job"}, instance)'),
@@ -110,10 +111,11 @@ def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
     )
 
 
-def _annotations() -> list[builders.AnnotationQuery]:
-    restarts = f"sum by ({ID}) (increase({of_server('comfyui_restarts_total')}[1m])) > 0"
+def _annotations() -> list[Builder[AnnotationQuery]]:
+    counted = of_server("comfyui_restarts_total")
+    restarts = f"max by ({ID}) ({counted}) > max by ({ID}) ({counted} offset $__interval)"
     return [
-        _annotation("Restarts", RESTART, restarts, "ComfyUI restarted", "{{server}}"),
+        _annotation("Restarts", RESTART, restarts, "ComfyUI restarted", "{{server}}", step="15s"),
         _annotation("Critical alerts", CRITICAL, _began("critical"), "{{alertname}}", "{{server}} {{instance}}"),
         _annotation("Warnings", WARNING, _began("warning"), "{{alertname}}", "{{server}} {{instance}}"),
     ]
@@ -121,18 +123,18 @@ def _annotations() -> list[builders.AnnotationQuery]:
 
 def _began(severity: str) -> str:
     firing = of_alerts("ALERTS", 'alertstate="firing"', f'severity="{severity}"')
-    return f"{firing} unless {firing} offset 1m"
+    by = f"max by (alertname, {ID})"
+    return f"{by} ({firing}) unless {by} ({firing} offset $__interval)"
 
 
-def _annotation(name: str, colour: str, expr: str, title: str, text: str) -> builders.AnnotationQuery:
+def _annotation(
+    name: str, colour: str, expr: str, title: str, text: str, *, step: str = "60s"
+) -> builders.AnnotationQuery:
     annotation = builders.AnnotationQuery().name(name).datasource(SOURCE).enable(enable=True).icon_color(colour)
-    return annotation.expr(expr).step(_MINUTE).title_format(title).text_format(text)
+    return annotation.expr(expr).step(step).title_format(title).text_format(text)
 
 
 def _links() -> builders.DashboardLink:
     """Give the other dashboards, as they look at the same servers in the same hours."""
     link = builders.DashboardLink("ComfyUI").type(DashboardLinkType.DASHBOARDS).tags([TAG]).icon("external link")
     return link.as_dropdown(as_dropdown=False).include_vars(include_vars=True).keep_time(keep_time=True)
-
-
-__all__ = ["Board", "Shelf", "VariableModel"]

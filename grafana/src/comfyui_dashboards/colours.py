@@ -1,4 +1,4 @@
-"""What each colour means, on every dashboard. Names are those of Grafana, which has a shade of each for either theme."""
+"""What each colour means, on every dashboard. Names are those of Grafana, which has them for either theme."""
 
 from __future__ import annotations
 

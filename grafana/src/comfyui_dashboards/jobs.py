@@ -1,19 +1,26 @@
-"""Where is my job, how long do jobs take and wait, and are the estimates any good?"""
+"""Where is my job, do more come than go, and what is produced? durations.py has how long jobs take and wait."""
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import heatmap, stat, table, timeseries
-from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
+from grafana_foundation_sdk.builders import stat, table, timeseries
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
 
 from comfyui_dashboards.board import Board
-from comfyui_dashboards.colours import BLUE, CRITICAL, GOOD, NEUTRAL, WARNING, YELLOW
+from comfyui_dashboards.colours import BLUE, CRITICAL, GOOD, WARNING, YELLOW
+from comfyui_dashboards.durations import (
+    duration_quantiles,
+    durations,
+    estimate_error,
+    estimates_near,
+    oldest,
+    wait_quantiles,
+    waits,
+)
 from comfyui_dashboards.layout import Shelf
-from comfyui_dashboards.panels import bars, chart, dashed, heat, in_colours, number
-from comfyui_dashboards.parts import JOB_TYPE, PROGRESS, PROMPT, SERVER, STALLED, THEIR_ID, by_job
+from comfyui_dashboards.panels import bars, chart, in_colours, number
+from comfyui_dashboards.parts import JOB_TYPE, PROGRESS, PROMPT, SERVER, STATES, THEIR_ID, by_job, state
 from comfyui_dashboards.queries import (
-    ID,
-    buckets,
-    each_bar,
+    bars_by,
     lines,
     now,
     of_jobs,
@@ -22,9 +29,6 @@ from comfyui_dashboards.queries import (
     per_minute,
 )
 from comfyui_dashboards.tables import Column, joined
-
-_QUANTILES = 'quantile=~"0.5|0.9"'
-_LEGEND = "{{job_type}} p{{quantile}} {{server}}"
 
 
 def submitted() -> stat.Panel:
@@ -67,7 +71,7 @@ def typical_wait() -> stat.Panel:
     """Tell how long jobs wait."""
     wait = of_jobs("job_type:comfyui_job_queue_seconds_bucket:rate1h")
     return number(
-        "Typical wait, 1 h",
+        "Typical wait",
         "Half of the jobs that began in the last hour had waited for less.",
         "s",
         [lines(f"histogram_quantile(0.5, sum by (le) ({wait}))", "wait")],
@@ -81,7 +85,7 @@ def typical_duration() -> stat.Panel:
     """Tell how long jobs run."""
     took = of_jobs("job_type:comfyui_job_duration_seconds_bucket:rate1h")
     return number(
-        "Typical duration, 1 h",
+        "Typical duration",
         "Half of the jobs that completed in the last hour took less.",
         "s",
         [lines(f"histogram_quantile(0.5, sum by (le) ({took}))", "duration")],
@@ -111,26 +115,27 @@ def queue() -> table.Panel:
     return joined(
         "Jobs in the queue",
         "Running jobs and those that wait, at most 20 of each server (`limits.job_series`). The estimated end includes "
-        "the wait. A click on a prompt opens what the exporter knows of it. Empty while no job is there.",
+        "the wait. Steps are known of jobs whose events are heard. A click on a prompt opens what the exporter knows. "
+        "A server without jobs is idle.",
         [
             by_job("comfyui_job_progress_ratio"),
             by_job("comfyui_job_current_step"),
             by_job("comfyui_job_total_steps"),
             by_job("comfyui_job_start_timestamp_seconds", 1000),
             by_job("comfyui_job_estimated_end_timestamp_seconds", 1000),
-            by_job("comfyui_job_stalled"),
+            state(),
         ],
         [
             PROGRESS,
             Column(1, "Step", 60),
             Column(2, "of", 60),
-            Column(3, "Began", 130, unit="dateTimeFromNow"),
-            Column(4, "Done", 130, unit="dateTimeFromNow"),
-            Column(5, "", 70, texts=STALLED),
-            SERVER,
             JOB_TYPE,
-            THEIR_ID,
+            SERVER,
             PROMPT,
+            THEIR_ID,
+            Column(3, "Began", 150, unit="dateTimeFromNow"),
+            Column(4, "Done", 150, unit="dateTimeFromNow"),
+            Column(5, "State", 75, texts=STATES),
         ],
         order="Progress",
         descending=True,
@@ -145,11 +150,20 @@ def batches() -> table.Panel:
         "Active batches",
         "Jobs of each batch (`batch_id`) that has some left, by status. Empty while there are none.",
         [f"sum by (batch_id, status) ({jobs})"],
-        [Column("batch_id\\status", "Batch")],
+        [],
         no_value="No active batches",
     )
     matrix = {"columnField": "status", "rowField": "batch_id", "valueField": "Value", "emptyValue": "empty"}
-    return in_colours(panel.transformations([DataTransformerConfig("groupingToMatrix", options=matrix)]))
+    panel.transformations([DataTransformerConfig("groupingToMatrix", options=matrix)])
+    panel.override_by_regexp(".*", [DynamicConfigValue("noValue", ""), DynamicConfigValue("custom.minWidth", 80)])
+    return panel.override_by_name(
+        "batch_id\\status",
+        [
+            DynamicConfigValue("displayName", "Batch"),
+            DynamicConfigValue("unit", "string"),
+            DynamicConfigValue("custom.width", 110),
+        ],
+    )
 
 
 def flow() -> timeseries.Panel:
@@ -175,81 +189,7 @@ def by_type() -> timeseries.Panel:
     return bars(
         "Completed by job type",
         "Completed jobs of each type, in each minute or longer. The legend has the sums of the time range.",
-        [lines(f"sum by (job_type) ({each_bar(jobs)})", "{{job_type}}")],
-    )
-
-
-def durations() -> heatmap.Panel:
-    """Draw how long jobs took."""
-    took = of_jobs("comfyui_job_duration_seconds_bucket", 'status="completed"')
-    return heat(
-        "Duration of completed jobs",
-        "How many jobs took how long. A dot is one job: its tooltip leads to what the exporter knows of it.",
-        buckets(f"sum by (le) ({each_bar(took)})", exemplars=True),
-    )
-
-
-def waits() -> heatmap.Panel:
-    """Draw how long jobs waited."""
-    waited = of_jobs("comfyui_job_queue_seconds_bucket")
-    return heat(
-        "Wait before execution",
-        "How many jobs waited how long before they began.",
-        buckets(f"sum by (le) ({each_bar(waited)})"),
-        scheme="YlOrBr",
-    )
-
-
-def duration_quantiles() -> timeseries.Panel:
-    """Draw what half and nine of ten jobs of each type took."""
-    took = of_jobs("job_type:comfyui_job_duration_seconds:quantile1h", _QUANTILES)
-    return chart(
-        "Duration by job type, 1 h",
-        "What half (p0.5) and nine of ten (p0.9) completed jobs took at most, over the hour before.",
-        "s",
-        [lines(took, _LEGEND)],
-    )
-
-
-def wait_quantiles() -> timeseries.Panel:
-    """Draw how long half and nine of ten jobs of each type waited."""
-    waited = of_jobs("job_type:comfyui_job_queue_seconds:quantile1h", _QUANTILES)
-    return chart(
-        "Wait by job type, 1 h",
-        "How long half (p0.5) and nine of ten (p0.9) jobs waited at most before they began, over the hour before.",
-        "s",
-        [lines(waited, _LEGEND)],
-    )
-
-
-def estimate_error() -> timeseries.Panel:
-    """Draw how right estimates were."""
-    ratio = of_jobs("job_type:comfyui_job_estimate_ratio:quantile1h", _QUANTILES)
-    panel = chart(
-        "Actual by predicted duration, 1 h",
-        "How many times as long as predicted at their start half (p0.5) and nine of ten (p0.9) jobs took at most. 1 is "
-        "as predicted; above 1.5 ComfyUISlowGeneration begins.",
-        "short",
-        [lines(ratio, _LEGEND), lines("vector(1)", "as predicted")],
-    )
-    return dashed(panel, "as predicted", NEUTRAL).decimals(2)
-
-
-def estimates_near() -> timeseries.Panel:
-    """Draw which share of the estimates was near."""
-    ratio = "job_type:comfyui_job_estimate_ratio_bucket:rate1h"
-    low, high, every = (of_jobs(ratio, f'le="{le}"') for le in ("0.8", "1.25", "+Inf"))
-    by = f"sum by ({ID}, job_type)"
-    return (
-        chart(
-            "Estimates within 25 %, 1 h",
-            "Share of the jobs that took between 0.8 and 1.25 times as long as predicted at their start.",
-            "percentunit",
-            [lines(f"({by} ({high}) - {by} ({low})) / ({by} ({every}) > 0)", "{{job_type}} {{server}}")],
-            calcs=("lastNotNull", "min"),
-        )
-        .max(1)
-        .decimals(0)
+        [lines(bars_by("job_type", jobs), "{{job_type}}")],
     )
 
 
@@ -260,7 +200,7 @@ def outputs() -> timeseries.Panel:
         "Outputs",
         "Images, videos, sounds, 3D models and texts that jobs produced, in each minute or longer. Temporary ones and "
         "those of cached nodes are not in it.",
-        [lines(f"sum by (media) ({each_bar(made)}) > 0", "{{media}}")],
+        [lines(bars_by("media", made, above_zero=True), "{{media}}")],
     )
 
 
@@ -297,11 +237,11 @@ BOARD = Board(
                 (4, held_up()),
             ],
         ),
-        Shelf(9, [(17, queue()), (7, batches())]),
-        Shelf(8, [(12, flow()), (12, by_type())]),
-        Shelf(9, [(12, durations()), (12, duration_quantiles())], heading="How long jobs take"),
-        Shelf(9, [(12, waits()), (12, wait_quantiles())], heading="How long jobs wait"),
-        Shelf(8, [(12, estimate_error()), (12, estimates_near())], heading="How good the estimates are"),
+        Shelf(9, [(24, queue())]),
+        Shelf(9, [(9, flow()), (9, by_type()), (6, batches())]),
+        Shelf(10, [(12, durations()), (12, duration_quantiles())], heading="How long jobs take"),
+        Shelf(11, [(9, waits()), (9, wait_quantiles()), (6, oldest())], heading="How long jobs wait"),
+        Shelf(9, [(12, estimate_error()), (12, estimates_near())], heading="How good the estimates are"),
         Shelf(8, [(12, outputs()), (12, cached())], heading="What jobs produce"),
     ],
 )

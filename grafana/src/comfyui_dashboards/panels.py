@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import (
+    common,
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models.dashboard import (
@@ -17,14 +25,12 @@ from grafana_foundation_sdk.models.dashboard import (
     ValueMap,
     ValueMappingResult,
 )
-from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale, HeatmapTooltip
 
-from comfyui_dashboards.colours import BY_STATUS, CRITICAL, GOOD, LIMIT, NEUTRAL
+from comfyui_dashboards.colours import BY_STATUS, GOOD, LIMIT, NEUTRAL
 from comfyui_dashboards.queries import SOURCE
 
-Panel = TypeVar(
-    "Panel", timeseries.Panel, stat.Panel, bargauge.Panel, heatmap.Panel, table.Panel, statetimeline.Panel
-)
+Panel = TypeVar("Panel", timeseries.Panel, stat.Panel, heatmap.Panel, table.Panel, statetimeline.Panel)
 Steps = Sequence[tuple[float | None, str]]
 """From which value on which colour holds; None: from the lowest."""
 
@@ -76,7 +82,7 @@ def bars(
     """Draw what was counted in each minute or longer, one thing upon the other; the legend has the sums."""
     panel = chart(title, description, unit, queries, calcs=("sum", "max"), filled=80)
     stacked = common.StackingConfig().mode(looks.StackingMode.NORMAL).group("A")
-    return panel.draw_style(looks.GraphDrawStyle.BARS).stacking(stacked).interval(BAR).line_width(0).decimals(0)
+    return panel.draw_style(looks.GraphDrawStyle.BARS).stacking(stacked).interval(BAR).line_width(0)
 
 
 def number(
@@ -102,34 +108,6 @@ def number(
     )
 
 
-def ranking(
-    title: str,
-    description: str,
-    unit: str,
-    queries: Sequence[prometheus.Dataquery],
-    *,
-    colour: str,
-    no_value: str = "",
-) -> bargauge.Panel:
-    """Show a bar for each, the longest first if the query sorts them."""
-    panel = common_to_all(bargauge.Panel(), title, description, unit, queries)
-    if no_value:
-        panel.no_value(no_value)
-    return (
-        panel.display_mode(looks.BarGaugeDisplayMode.BASIC)
-        .orientation(looks.VizOrientation.HORIZONTAL)
-        .name_placement(looks.BarGaugeNamePlacement.LEFT)
-        .show_unfilled(show_unfilled=True)
-        .sizing(looks.BarGaugeSizing.MANUAL)
-        .min_viz_height(16)
-        .max_viz_height(24)
-        .min(0)
-        .thresholds(thresholds(((None, colour),)))
-        .color_scheme(builders.FieldColor().mode(FieldColorModeId.THRESHOLDS))
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-    )
-
-
 def heat(title: str, description: str, query: prometheus.Dataquery, *, scheme: str = "Blues") -> heatmap.Panel:
     """Show how many fell into which bucket of seconds, over time."""
     panel = common_to_all(heatmap.Panel(), title, description, "short", [query])
@@ -142,9 +120,23 @@ def heat(title: str, description: str, query: prometheus.Dataquery, *, scheme: s
         .cell_gap(1)
         .filter_values(heatmap.FilterValueRange().le(1e-9))
         .exemplars_color("rgba(255,152,48,0.9)")
-        .tooltip(heatmap.HeatmapTooltip().show(show=True).y_histogram(y_histogram=True))
+        .tooltip(_Tooltip())
         .show_legend()
     )
+
+
+class _Tooltip(heatmap.HeatmapTooltip):
+    """A tooltip for Grafana 10.1 too, which wants to be told to show it at all."""
+
+    def build(self) -> HeatmapTooltip:
+        """Put it together."""
+        return _ShownTooltip(mode=looks.TooltipDisplayMode.SINGLE, y_histogram=True)
+
+
+class _ShownTooltip(HeatmapTooltip):
+    def to_json(self) -> dict[str, object]:
+        """Say it as all versions understand it."""
+        return super().to_json() | {"show": True}
 
 
 def states(
@@ -154,8 +146,7 @@ def states(
     panel = common_to_all(statetimeline.Panel(), title, description, "short", queries)
     return (
         panel.mappings([mapping(texts)])
-        .color_scheme(builders.FieldColor().mode(FieldColorModeId.THRESHOLDS))
-        .thresholds(thresholds(((None, NEUTRAL),)))
+        .color_scheme(builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .show_value(looks.VisibilityMode.NEVER)
         .row_height(0.8)
         .legend(common.VizLegendOptions().show_legend(show_legend=True).placement(looks.LegendPlacement.BOTTOM))
@@ -184,14 +175,16 @@ def mapping(texts: Mapping[str, tuple[str, str]]) -> ValueMap:
     )
 
 
-YES_NO = mapping({"0": ("no", NEUTRAL), "1": ("yes", CRITICAL)})
-
-
 def in_colours(panel: Panel, colours: Mapping[str, str] = BY_STATUS) -> Panel:
     """Give the series that are named after a status its colour."""
     for name, colour in colours.items():
         panel.override_by_name(name, [fixed(colour)])
     return panel
+
+
+def in_shades(panel: timeseries.Panel, colour: str) -> timeseries.Panel:
+    """Draw kinds of one thing in shades of its colour."""
+    return panel.color_scheme(builders.FieldColor().mode(FieldColorModeId.SHADES).fixed_color(colour))
 
 
 def fixed(colour: str) -> DynamicConfigValue:

@@ -66,6 +66,24 @@ def each_bar(counter: str) -> str:
     return f"rate({counter}[$__rate_interval]) * $__interval_ms / 1000"
 
 
+def bars_by(labels: str, counter: str, *, above_zero: bool = False, beside: str = "") -> str:
+    """Count by labels in each bar; in whole numbers, though Prometheus extrapolates.
+
+    Args:
+        labels: What a colour of the bars stands for.
+        counter: What is counted.
+        above_zero: Leave out what is zero all the time.
+        beside: A series that each exporter has all the time, for a counter that appears with its first count: that one
+            is then in the bar too, if the exporter was there before.
+    """
+    counted = each_bar(counter)
+    if beside:
+        known = f"on (job, instance) {beside} offset $__interval"
+        first = f"(min_over_time({counter}[$__interval]) unless {counter} offset $__interval and {known})"
+        counted = f"({counted} + ({first} or {counted} * 0) or {first})"
+    return f"round(sum by ({labels}) ({counted})){' > 0' if above_zero else ''}"
+
+
 def per_minute(rate: str) -> str:
     """Turn a rate per second into one that people can count along with."""
     return f"{rate} * 60"
@@ -73,7 +91,7 @@ def per_minute(rate: str) -> str:
 
 def lines(expr: str, legend: str, *, exemplars: bool = False) -> prometheus.Dataquery:
     """Query the time range."""
-    return _query(expr).legend_format(legend).range(range_val=True).exemplar(exemplars)
+    return _query(expr).legend_format(legend).range().exemplar(exemplars)
 
 
 def buckets(expr: str, *, exemplars: bool = False) -> prometheus.Dataquery:
@@ -83,7 +101,7 @@ def buckets(expr: str, *, exemplars: bool = False) -> prometheus.Dataquery:
 
 def now(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
     """Query the end of the time range only."""
-    return _query(expr).legend_format(legend).instant(instant=True).range(range_val=False)
+    return _query(expr).legend_format(legend).instant()
 
 
 def columns(expr: str) -> prometheus.Dataquery:

@@ -32,6 +32,10 @@ class Column:
     link: tuple[str, str] = ("", "")
     """What a click does, in words, and where it leads."""
     decimals: int | None = None
+    none: str = ""
+    """What a cell without a value says."""
+    shaded: bool = False
+    """The larger, the bluer."""
     hidden: bool = False
     """There for links only."""
 
@@ -43,14 +47,27 @@ def joined(
     shown: Sequence[Column],
     *,
     order: str = "",
+    rank: str = "",
     descending: bool = False,
     no_value: str = "",
     unit: str = "short",
 ) -> table.Panel:
-    """Show a table of what the queries give at the end of the time range, rows in the order of one column."""
+    """Show a table of what the queries give at the end of the time range.
+
+    Args:
+        title: Of the panel.
+        description: Of the panel.
+        queries: Joined where all labels that they share are the same, so they must not have the names of metrics.
+        shown: Which labels and values have a column.
+        order: The title of the column that rows are in the order of.
+        descending: Whether that order is from the largest down.
+        rank: A label that rows are in the order of instead, and which need not be shown.
+        no_value: What is said where there are no rows.
+        unit: Of columns that do not say their own.
+    """
     panel = common_to_all(table.Panel(), title, description, unit, [columns(query) for query in queries])
-    panel.transformations(_transformations(shown)).show_header(show_header=True)
-    panel.cell_height(looks.TableCellHeight.SM).filterable(filterable=False)
+    panel.transformations(_transformations(shown, rank)).show_header(show_header=True)
+    panel.cell_height(looks.TableCellHeight.SM).filterable(filterable=False).min_width(60)
     if order:
         panel.sort_by([common.TableSortByFieldState().display_name(order).desc(desc=descending)])
     if no_value:
@@ -60,15 +77,36 @@ def joined(
     return panel
 
 
-def _transformations(shown: Sequence[Column]) -> list[DataTransformerConfig]:
+def ranking(
+    title: str,
+    description: str,
+    query: str,
+    named: Sequence[Column],
+    measured: Column,
+    *,
+    no_value: str,
+) -> table.Panel:
+    """Show what is largest: a row for each thing with its names and a bar, the longest first."""
+    shown = [*named, measured]
+    return joined(title, description, [query], shown, order=measured.title, descending=True, no_value=no_value)
+
+
+def bar(title: str, unit: str, colour: str, *, width: int = 170, decimals: int | None = None) -> Column:
+    """Draw the first value as a bar; the largest fills the cell."""
+    return Column(0, title, width, unit=unit, bar=-1, steps=((None, colour),), decimals=decimals)
+
+
+def _transformations(shown: Sequence[Column], rank: str) -> list[DataTransformerConfig]:
     names = {name: column for column in shown for name in _fields(column)}
     organized = {
         "renameByName": {name: column.title for name, column in names.items()},
         "indexByName": {name: index for index, name in enumerate(names)},
         "excludeByName": {},
     }
+    ranked = [DataTransformerConfig("sortBy", options={"fields": {}, "sort": [{"field": rank}]})] if rank else []
     return [
         DataTransformerConfig("merge", options={}),
+        *ranked,
         DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(names)}}),
         DataTransformerConfig("organize", options=organized),
     ]
@@ -83,13 +121,16 @@ def _fields(column: Column) -> list[str]:
 
 
 def _properties(column: Column) -> list[DynamicConfigValue]:
-    made: dict[str, Any] = {}
+    # What the whole table says without rows, no single cell should say.
+    made: dict[str, Any] = {"noValue": column.none}
     if column.hidden:
         made["custom.hidden"] = True
     if column.width:
         made["custom.width"] = column.width
     if column.unit:
         made["unit"] = column.unit
+    elif isinstance(column.source, str):
+        made["unit"] = "string"  # else an id of digits is shortened as a number
     if column.decimals is not None:
         made["decimals"] = column.decimals
     if column.texts:
@@ -104,6 +145,9 @@ def _properties(column: Column) -> list[DynamicConfigValue]:
         made["min"] = 0
         if column.bar > 0:
             made["max"] = column.bar
+    if column.shaded:
+        made["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+        made["color"] = {"mode": "continuous-blues"}
     text, url = column.link
     if url:
         made["links"] = [{"title": text, "url": url, "targetBlank": url.startswith("${")}]
