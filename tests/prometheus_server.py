@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -77,7 +77,7 @@ class Series:
 
 
 class PrometheusServer:
-    """Scrapes `targets` (host:port) from `with` until its end."""
+    """Scrapes `targets` (host:port) from `with` until its end; `job` has further keys of the job that does."""
 
     def __init__(
         self,
@@ -86,11 +86,13 @@ class PrometheusServer:
         interval_ms: int = 250,
         metrics_path: str = "/metrics",
         rule_files: Iterable[Path] = (),
+        job: Mapping[str, Any] | None = None,
     ) -> None:
         self._targets = list(targets)
         self._interval_ms = interval_ms
         self._metrics_path = metrics_path
         self._rule_files = [str(file) for file in rule_files]
+        self._job = dict(job or {})
         self._program = prometheus_program()
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
@@ -125,6 +127,7 @@ class PrometheusServer:
                     "job_name": "comfyui",
                     "metrics_path": self._metrics_path,
                     "static_configs": [{"targets": self._targets}],
+                    **self._job,
                 }
             ],
         }

@@ -163,3 +163,58 @@ def test_a_store_that_cannot_be_used_is_said_without_its_password_and_exits_with
         code, said = ends("--store.url", url)
         assert (code, words in said, "hunter2" in said) == (1, True, False), said
         assert "cannot be used" in said
+
+
+def write_servers(file: Path, **urls: str) -> None:
+    """Name these servers in a configuration file."""
+    lines = [f"- {{name: {name}, url: '{url}'}}\n" for name, url in urls.items()]
+    file.write_text("poll_interval: 100ms\nservers:\n" + "".join(lines))
+
+
+def post_reload(url: str, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"{url}/-/reload", method="POST", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def lines_of(url: str, server: str) -> list[str]:
+    return [line for line in get(f"{url}/metrics")[1].splitlines() if f'server="{server}"' in line]
+
+
+def test_it_reloads_when_asked_and_says_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "comfyui.yml"
+    write_servers(file, a="http://127.0.0.1:1", b="http://127.0.0.1:2")
+    with running("--config.file", str(file)) as (_, url):
+        write_servers(file, b="http://127.0.0.1:2", c="http://127.0.0.1:3")
+        assert post_reload(url, Origin="https://evil.example")[0] == 403
+        assert lines_of(url, "a")
+        assert post_reload(url) == (200, "reloaded\n")
+        assert (lines_of(url, "a"), bool(lines_of(url, "c"))) == ([], True)
+        file.write_text("servers: [{name: d}]\n")
+        code, text = post_reload(url)
+        assert (code, text) == (500, f"{file}:1:11: servers[0].url: is required and missing\n")
+        assert lines_of(url, "c")
+        assert "comfyui_exporter_config_last_reload_successful 0" in get(f"{url}/metrics?self=1")[1]
+        assert get(f"{url}/-/reload")[0] == 405
+
+
+async def test_a_hangup_reloads_and_push_clients_stay_and_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "comfyui.yml"
+    write_servers(file, a="http://127.0.0.1:1", b="http://127.0.0.1:2")
+    with running("--config.file", str(file)) as (process, url):
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/ws") as socket, asyncio.timeout(20):
+            while (await socket.receive_json())["type"] != "snapshot_end":
+                pass
+            write_servers(file, b="http://127.0.0.1:2")
+            process.send_signal(signal.SIGHUP)
+            told: dict[str, object] = {}
+            while told.get("type") != "server_removed":
+                told = await socket.receive_json()
+            assert told["data"] == {"server": "a"}
+            assert not socket.closed
+        assert lines_of(url, "a") == []
+        process.terminate()
+        assert process.wait(5) == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from random import Random
 from typing import Protocol
 
@@ -64,6 +66,11 @@ class Understanding:
         """The ids of all failure patterns."""
         return tuple(self._classifier.ids)
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """All failure patterns in words."""
+        return {pattern: self.title(pattern) for pattern in self.patterns}
+
     def classify(self, exception_type: str, message: str, node_type: str) -> str:
         """Name the failure pattern."""
         return self._classifier.classify(exception_type, message, node_type)
@@ -94,6 +101,47 @@ _OF_EVERY_WATCH = (
     "poll_interval", "request_timeout", "max_response_size", "job_grace", "keep_finished", "max_finished", "job_types",
 )  # fmt: skip
 """Settings that a watch is made with."""
+
+
+FEW = 16
+"""Servers that may be asked all at once."""
+
+LONGEST_PHASE = 5.0
+
+
+def phase_of(server: str, among: int, poll_interval: float) -> float:
+    """Seconds that the first poll of a server waits, so that the polls of many are spread; always the same for it."""
+    if among <= FEW:
+        return 0.0
+    draw = int.from_bytes(blake2b(server.encode("utf-8", "surrogatepass"), digest_size=8, person=b"phase").digest())
+    return min(poll_interval, LONGEST_PHASE) * draw / 2**64
+
+
+TOGETHER = 32
+"""Servers that are stopped and begun anew at a time: of many, none is unwatched for long."""
+
+_LONG = 0.02
+
+
+class Breath:
+    """Lets everybody else go on, now and then, while something is done for many servers."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    async def take(self) -> None:
+        """Give way if we have been at it for long."""
+        if time.monotonic() - self._last >= _LONG:
+            await asyncio.sleep(0)
+            self._last = time.monotonic()
+
+
+async def _stopped(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.error("a watch ended with an error", exc_info=result)
 
 
 class Fleet:
@@ -182,6 +230,7 @@ class Fleet:
             close_client=server.name not in self._connectors,
             failed_runs=failed_runs,
             kept=None if keeping is None else keeping.committed,
+            phase=phase_of(server.name, len(config.servers), config.poll_interval),
         )
         task = asyncio.create_task(watch.run(), name=f"watch {server.name}")
         self.watched[server.name] = Watched(server, config, tracker, watch, task)
@@ -189,20 +238,25 @@ class Fleet:
     async def change(self, config: Config, keeping: Keeping | None) -> None:
         """Go by another configuration: servers that it watches otherwise begin anew, from what is known of them."""
         self._config = config
-        for server in config.servers:
-            before = self.watched.get(server.name)
-            if before is not None and not before.same(server, config):
-                await self.end([server.name])
-                self.begin(server, keeping, before.tracker.remember(), before.watch.failed_runs)
+        servers = {server.name: server for server in config.servers}
+        others = {
+            name: watched
+            for name, watched in self.watched.items()
+            if name in servers and not watched.same(servers[name], config)
+        }
+        names = list(others)
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            # They stay among the watched until others take their place: what is registered meanwhile goes to them.
+            await _stopped([others[name].task for name in some])
+            for name in some:
+                before = others[name]
+                self.begin(servers[name], keeping, before.tracker.remember(), before.watch.failed_runs)
+            await asyncio.sleep(0)
 
     async def end(self, names: Collection[str]) -> None:
         """Stop watching these servers, and close their connections."""
-        tasks = [self.watched.pop(name).task for name in names]
-        for task in tasks:
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):
-                log.error("a watch ended with an error", exc_info=result)
+        await _stopped([self.watched.pop(name).task for name in names])
 
     def forget(self, name: str) -> None:
         """Forget what was learned of a server that is watched no more."""

@@ -10,10 +10,11 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
+from comfyui_exporter.config.changes import without_these
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.fanout import Fanout
-from comfyui_exporter.fleet import Fleet, Understanding
+from comfyui_exporter.fleet import Breath, Fleet, Understanding
 from comfyui_exporter.jobs.board import JobBoard
 from comfyui_exporter.jobs.history import BoardHistory, JobHistory
 from comfyui_exporter.jobs.registrations import Registrations
@@ -234,6 +235,11 @@ class Monitor:
             self._sink.remove("store")
             self.keeper, self.history = None, BoardHistory(self.board)
 
+    @property
+    def failure_titles(self) -> dict[str, str]:
+        """The failure patterns, built in and configured, in words."""
+        return self._understanding.titles
+
     async def kept(self, patience: float) -> bool:
         """Wait until all that happened so far is kept; False if that takes longer than so many seconds."""
         if self.keeper is None:
@@ -301,36 +307,54 @@ class Monitor:
 
     # Servers that come, go and change
 
-    async def reconfigure(self, config: Config) -> None:
+    async def reconfigure(self, config: Config) -> tuple[str, ...]:
         """Watch as another configuration says; servers for which it says the same are not disturbed.
 
-        What stays as it was until the next start: see `config.changes.AT_START`.
-
-        Raises:
-            StoreAwayError: what is kept of a new server cannot be read; the others are as they are to be.
+        What stays as it was until the next start: see `config.changes.AT_START`. Gives what could not be done now, to
+        be tried again; all else is as it is to be.
         """
-        self._config = config
+        config = self._config = without_these(self._config, config)
         self._understanding.learn(config)
         self._metric_sink.expect(self._understanding.patterns, (rule.job_type for rule in config.job_types))
         servers = {server.name: server for server in config.servers}
         gone = [name for name in self._fleet.watched if name not in servers]
         await self._fleet.end(gone)
-        if self.keeper is not None and gone:
-            await self.keeper.log.commit()  # what was counted last of those that go
+        breath = Breath()
         for name in gone:
             self._forget(name)
+            await breath.take()
         await self._fleet.change(config, self._job_log)
-        for name in servers.keys() - self._fleet.watched.keys():
-            if self.keeper is not None:
-                await self._restore(self.keeper, name)
-            else:
-                self._metric_sink.add_server(name)
-                self.board.add_server(name)
-            self._begin(servers[name])
+        undone = await self._add([server for name, server in servers.items() if name not in self._fleet.watched])
         self.metrics.set(families.SERVERS, None, (), len(self._fleet.watched))
+        return undone
+
+    async def _add(self, servers: Sequence[ServerConfig]) -> tuple[str, ...]:
+        """Watch more servers, from what is kept of them; says which cannot be watched now, and why."""
+        undone = []
+        breath = Breath()
+        # What waits may be of a server that was watched before: to read less than that would lose it.
+        away = bool(servers) and self.keeper is not None and not await self.keeper.log.commit()
+        for server in servers:
+            try:
+                if self.keeper is None:
+                    self._metric_sink.add_server(server.name)
+                    self.board.add_server(server.name)
+                elif away:
+                    raise StoreAwayError("the store does not take what happened")
+                else:
+                    await self._restore(self.keeper, server.name)
+                    await self.keeper.restore_batches(self.board, server.name)
+            except (StoreAwayError, ValueError) as error:
+                self._forget(server.name)
+                undone.append(f"{server.name} is not watched, as what is kept of it cannot be read: {error}")
+            else:
+                self._begin(server)
+            await breath.take()
+        return tuple(undone)
 
     def _forget(self, name: str) -> None:
         """Show nothing more of a server; what is kept of it stays, should it come back."""
+        self._restored.pop(name, None)
         if self.keeper is not None:
             self.keeper.log.forget(name)
         self._metric_sink.remove_server(name)

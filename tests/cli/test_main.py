@@ -137,6 +137,23 @@ def test_a_file_without_servers_says_what_is_watched_then(invoke, file):
     )
 
 
+def test_server_files_are_read_too(invoke, file):
+    servers = file.parent / "servers.json"
+    servers.write_text('[{"targets": ["b:8188", "c:8188"]}]')
+    file.write_text("servers: [{name: a, url: http://a}]\nserver_files: [servers.json]")
+    result = invoke("check-config", str(file))
+    assert (result.exit_code, result.stdout) == (0, f"{file}: OK, 3 servers\n")
+    servers.write_text('[{"targets": ["b:8188"], "labels": {"server": "a"}}]')
+    result = invoke("check-config", str(file))
+    assert (result.exit_code, 'server name "a" is taken' in result.stderr) == (1, True)
+    servers.write_text("[")
+    result = invoke("check-config", str(file))
+    assert (result.exit_code, result.stderr) == (1, f"{servers}: line 1: is not valid JSON\n{file}: 1 problem\n")
+    servers.unlink()
+    file.write_text("server_files: [servers.json]")
+    assert invoke("check-config", str(file)).stdout == f"{file}: OK, 0 servers\n"
+
+
 def test_all_problems_of_a_file_are_told_and_end_with_1(invoke, file):
     file.write_text("poll_interval: 1ms\nshard: 1\n")
     result = invoke("check-config", str(file))

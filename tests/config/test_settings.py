@@ -207,9 +207,7 @@ def test_unknown_variables_are_told_except_those_of_kubernetes():
 def test_two_servers_with_one_url_are_told(tmp_path):
     (tmp_path / "c.yml").write_text("servers: [{name: a, url: http://a}, {name: b, url: http://a}]")
     settings = resolve_settings({"config.file": [f"{tmp_path}/c.yml"], "state.dir": ["/s"]}, {})
-    assert settings.warnings == (
-        'servers "a" and "b" have the same url, so each of its jobs is counted for both',
-    )
+    assert settings.warnings == ('servers "a" and "b" have the same url, so each of its jobs is counted for both',)
 
 
 def test_reloading_reads_the_file_again_and_keeps_flags(file):

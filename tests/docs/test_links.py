@@ -21,6 +21,7 @@ METRIC = re.compile(r"(?<!:)\bcomfyui_[a-z0-9_]+\b(?!:)")  # recorded series, wi
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 NO_METRICS = {
     "comfyui_bridge": "the extension of ComfyUI",
+    "comfyui_dashboards": "the program that writes the dashboards",
     "comfyui_exporter": "the package",
     "comfyui_version": "a key of recordings",
     "comfyui_prompt_id": "a field of jobs",
@@ -36,6 +37,8 @@ OF_OTHERS = {
         ("--build", "--cap-drop", "--force-recreate", "--gpus", "--health-cmd", "--name", "--read-only"), "Docker"
     ),
     "--now": "systemctl",
+    **dict.fromkeys(("--from-file", "--from-literal", "--replicas", "--server-side"), "kubectl"),
+    "--owner": "createdb",
     **dict.fromkeys(
         ("--alertmanager.url", "--annotation", "--comment", "--duration", "--inhibited", "--silenced"), "amtool"
     ),

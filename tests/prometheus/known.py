@@ -38,7 +38,7 @@ VALUES = {
     "state": {"running", "pending"},
     "result": {"ok", "timeout", "connection", "http", "payload", "executed", "cached"},
     "device_type": {"cuda", "cpu"},
-    "route": {"/prompt", "/queue", "/system_stats"},
+    "route": {"/prompt", "/queue", "/system_stats", "/ws"},
 }
 """Values of labels that are enumerations."""
 

@@ -72,7 +72,8 @@ class Exporter:
     async def open(self):
         await self.monitor.open()
         for server in self.monitor._config.servers:
-            self.monitor._watches[server.name] = self.monitor._watch_of(server)
+            self.monitor._begin(server)
+            self.fleet.watched[server.name].task.cancel()  # the test tells what it would have read
         self.monitor._restored.clear()
         self.monitor._register_early()
         self.log.committed = self._committed  # nobody else commits
@@ -81,6 +82,10 @@ class Exporter:
     async def _committed(self):
         if not await self.log.commit():
             raise TimeoutError
+
+    @property
+    def fleet(self):
+        return self.monitor._fleet
 
     @property
     def log(self):
@@ -95,7 +100,7 @@ class Exporter:
         return self.monitor.board
 
     def tracker(self, server="gpu0"):
-        return self.monitor._watches[server]._tracker
+        return self.fleet.watched[server].watch._tracker
 
     # What happens
 
@@ -106,7 +111,7 @@ class Exporter:
 
     def tell(self, *observations, server="gpu0"):
         """What reads showed; the transitions."""
-        watch = self.monitor._watches[server]
+        watch = self.fleet.watched[server].watch
         told = []
         for observation in observations:
             changes = watch._tracker.apply(observation)
@@ -130,7 +135,7 @@ class Exporter:
 
     def view(self, server="gpu0"):
         """The end of a cycle."""
-        self.monitor._watches[server]._show()
+        self.fleet.watched[server].watch._show()
 
     async def commit(self):
         return await self.log.commit()

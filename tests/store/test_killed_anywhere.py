@@ -59,7 +59,7 @@ class Mortal(World):
         self.tracker = self.exporter.tracker()
         self.signals = Signals()
         self.source.on_reconnect = self.signals.connection_broke
-        watch = self.exporter.monitor._watches["gpu0"]
+        watch = self.exporter.monitor._fleet.watched["gpu0"].watch
 
         def emit(changes):
             self.told.extend(changes)

@@ -93,7 +93,7 @@ async def test_a_monitor_whose_first_look_cannot_be_kept_watches_and_is_not_read
         return write
 
     async with watching(simulation, url, failing) as monitor:
-        await until(lambda: monitor._watches["gpu0"]._poller.looked)
+        await until(lambda: monitor._fleet.watched["gpu0"].watch._poller.looked)
         submit(simulation, "a")
         await until(lambda: (found := monitor.board.find(prompt_id="a")) is not None and found.terminal)
         assert not monitor.ready

@@ -16,6 +16,7 @@ from comfyui_exporter.config.sections import (
     FailurePattern,
     JobType,
     Limits,
+    Links,
     Push,
     RegisteredWebhooks,
     Section,
@@ -58,12 +59,14 @@ class Config(Section):
     )
     server_files: tuple[Annotated[str, FilePattern()], ...] = Field(
         (),
-        description="Files with more servers in Prometheus file_sd format (JSON or YAML).",
+        description="Files with more servers in Prometheus file_sd format (JSON or YAML), looked at every 5 s; see "
+        "[many servers](fleet.md#server-files).",
         examples=[["servers/*.yml"]],
     )
     shard: Annotated[Shard, ShardText()] = Field(
         Shard(),
-        description="This replica takes the servers whose stable hash falls in its share: number i, from 0, of n.",
+        description="This replica takes the servers whose stable hash falls in its share: number i, from 0, of n; see "
+        "[shards](fleet.md#shards).",
     )
     job_types: tuple[JobType, ...] = Field(
         (),
@@ -104,6 +107,7 @@ class Config(Section):
     registered_webhooks: RegisteredWebhooks | None = Field(
         None, description="Lets registrations of jobs carry a webhook_url. Left out: they may not."
     )
+    links: Links = Field(Links(), description="Links on the [live page](live-page.md).")
     limits: Limits = Field(Limits(), description="Bounds on the number of series, for each server.")
 
     @model_validator(mode="after")

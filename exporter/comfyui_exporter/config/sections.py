@@ -156,6 +156,20 @@ class RegisteredWebhooks(Section):
     )
 
 
+class Links(Section):
+    """Where the live page leads to."""
+
+    grafana: Annotated[str, Text("http:// or https:// URL", rules.http_url)] | None = Field(
+        None, description="Grafana, as browsers reach it.", examples=["http://127.0.0.1:3000"]
+    )
+    prometheus: Annotated[str, Text("http:// or https:// URL", rules.http_url)] | None = Field(
+        None, description="Prometheus, as browsers reach it.", examples=["http://127.0.0.1:9090"]
+    )
+    alertmanager: Annotated[str, Text("http:// or https:// URL", rules.http_url)] | None = Field(
+        None, description="Alertmanager, as browsers reach it.", examples=["http://127.0.0.1:9093"]
+    )
+
+
 class Limits(Section):
     """Bounds on the number of series, for each server."""
 

@@ -1,4 +1,4 @@
-"""Which replica watches which server."""
+"""Which replica watches which server, and which scrape shows it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ def takes(shard: Shard, server: str) -> bool:
 
 @lru_cache(maxsize=100_000)
 def owner(server: str, count: int) -> int:
-    """The number of the replica, of so many, that takes a server."""
-    return max(range(count), key=lambda index: _draw(index, server)) if count > 1 else 0
+    """The number of the replica, of so many, that takes a server. The same in every version: it decides who counts."""
+    return max(range(count), key=lambda index: _draw(f"{index}\0{server}")) if count > 1 else 0
 
 
-def _draw(index: int, server: str) -> int:
-    digest = blake2b(f"{index}\0{server}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def in_slice(part: Shard, server: str) -> bool:
+    """Whether a scrape of this slice shows the server of this name.
+
+    With draws of its own: the servers of one replica would all be in one of so many slices as there are replicas. And
+    one draw for a server, whatever the number of slices: whoever may scrape may ask for any.
+    """
+    return _draw(server, b"slice") % part.count == part.index
+
+
+def _draw(text: str, purpose: bytes = b"") -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose).digest()
     return int.from_bytes(digest)

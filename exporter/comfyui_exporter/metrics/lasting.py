@@ -82,11 +82,12 @@ class Lasting:
         ahead.add(increment, bounds)
         self._touched[series] = None
 
-    def take(self) -> dict[Series, Count]:
-        """Give the series that changed since the last call, as they stand now."""
-        taken = {series: self._ahead[series].count() for series in self._touched}
-        self._touched.clear()
-        return taken
+    def take(self, server: str | None = None) -> dict[Series, Count]:
+        """Give the series that changed since the last call, as they stand now; of one server, or of all."""
+        touched = [series for series in self._touched if server in {None, series[0]}]
+        for series in touched:
+            del self._touched[series]
+        return {series: self._ahead[series].count() for series in touched}
 
     def total(self, series: Series, count: Count) -> Total:
         """Put a series into the form in which it is kept."""

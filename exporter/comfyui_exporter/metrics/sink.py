@@ -60,8 +60,11 @@ class MetricSink(Sink):
 
     def expect(self, patterns: Sequence[str], job_types: Iterable[str]) -> None:
         """Go by other failure patterns and job types: what is new among them stands at 0."""
+        before = self._patterns, self._job_types
         self._patterns = tuple(patterns)
         self._job_types = tuple(dict.fromkeys((*job_types, UNKNOWN_JOB_TYPE)))
+        if before == (self._patterns, self._job_types):
+            return
         for server in self._store.servers:
             for job_type in self._job_types:
                 self._add(server, standing(job_type, self._patterns, self._no_labels))

@@ -55,8 +55,8 @@ class Keeper:
         """Close, and write nothing any more."""
         await self.database.close()
 
-    async def restore_batches(self, board: JobBoard) -> None:
-        """Let batches with open jobs count those that ended and are not in memory any more.
+    async def restore_batches(self, board: JobBoard, of_server: str | None = None) -> None:
+        """Let batches with open jobs count those that ended and are not in memory any more; of one server, or of all.
 
         Raises:
             StoreAwayError: they cannot be read.
@@ -65,6 +65,8 @@ class Keeper:
             for server, ended in (
                 await self.restore.ended_of_batch(batch_id, lambda run_id: board.get(run_id) is None)
             ).items():
+                if of_server not in {None, server}:
+                    continue
                 board.restore_batch(batch_id, ended.counts, ended.seconds, timed=ended.timed, server=server)
 
     def outbox(self) -> StoredOutbox:

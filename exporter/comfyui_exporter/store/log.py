@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.metrics import families
-from comfyui_exporter.metrics.lasting import Lasting
+from comfyui_exporter.metrics.lasting import Count, Lasting, Series
 from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.store.batch import Batch, Row
 from comfyui_exporter.store.database import Database
@@ -111,14 +111,20 @@ class JobLog(Sink):
 
     def watch(self, server: str, tracker: Tracker) -> None:
         """Keep what happens on this server from now on; what its tracker knows already is kept."""
-        self.forget(server)
+        self._let_go(server)
         tracker.record()
         self._trackers[server] = tracker
         self._marks[server] = tracker.mark
         self._standing.update(run.run_id for run in tracker.open_runs)
 
     def forget(self, server: str) -> None:
-        """A server is not watched any more, or by another tracker; what this one knows is kept."""
+        """A server is not watched any more; what its tracker knows and what was counted is kept."""
+        self._let_go(server)
+        self._take_counts(self._lasting.take(server), self._told)
+        self._progress_at.pop(server, None)
+        self._progressed.discard(server)
+
+    def _let_go(self, server: str) -> None:
         if server in self._trackers:
             self._take_changes(server, self._trackers[server], self._told)
             self._dirty.set()
@@ -228,13 +234,13 @@ class JobLog(Sink):
         batch, self._told = self._told, Batch()
         for server, tracker in self._trackers.items():
             self._take_changes(server, tracker, batch)
-        counts = self._lasting.take()
-        batch.counts = counts
-        batch.totals = {
-            series: total_row(series[0], series[1].name, self._lasting.total(series, count))
-            for series, count in counts.items()
-        }
+        self._take_counts(self._lasting.take(), batch)
         return batch
+
+    def _take_counts(self, counts: Mapping[Series, Count], batch: Batch) -> None:
+        batch.counts.update(counts)
+        for series, count in counts.items():
+            batch.totals[series] = total_row(series[0], series[1].name, self._lasting.total(series, count))
 
     def _take_changes(self, server: str, tracker: Tracker, batch: Batch) -> None:
         mark = tracker.mark

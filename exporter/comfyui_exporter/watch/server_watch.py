@@ -54,7 +54,8 @@ class ServerWatch:
     """Watches one server until cancelled.
 
     `failed_runs` are the failures of late that were known before, newest first; `kept` waits until all that happened so
-    far will outlive us; `lessons_wanted` is how many jobs that ended before our first look are read for estimates.
+    far will outlive us; `lessons_wanted` is how many jobs that ended before our first look are read for estimates;
+    `phase` is how many seconds it waits before it begins.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class ServerWatch:
         close_client: bool = True,
         failed_runs: Iterable[Run] = (),
         kept: Callable[[], Awaitable[None]] | None = None,
+        phase: float = 0.0,
     ) -> None:
         self.name = name
         self._log = logging.LoggerAdapter(logger, {"server": name})
@@ -105,6 +107,7 @@ class ServerWatch:
         self._ended: list[Run] = []
         self._failed: deque[Run] = deque(failed_runs, maxlen=_FAILURES_KEPT)
         self._kept = kept
+        self._phase = phase
         self._announcing: asyncio.Task[None] | None = None
         self._stats: SystemStats | None = None
         self._up: bool | None = None
@@ -117,6 +120,7 @@ class ServerWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
+            await asyncio.sleep(self._phase)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listener.run(), name=f"listen {self.name}")
                 tasks.create_task(self._poll(), name=f"poll {self.name}")

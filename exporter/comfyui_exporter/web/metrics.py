@@ -8,7 +8,7 @@ import gzip
 from aiohttp import web
 
 from comfyui_exporter.config.rules import shard
-from comfyui_exporter.config.sharding import takes
+from comfyui_exporter.config.sharding import in_slice
 from comfyui_exporter.metrics.negotiate import accepts_gzip, choose_format
 from comfyui_exporter.metrics.store import MetricStore
 
@@ -57,4 +57,4 @@ class MetricsHandler:
             wanted = shard(text)
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"slice: {error}\n") from None
-        return [name for name in self._store.servers if takes(wanted, name)]
+        return [name for name in self._store.servers if in_slice(wanted, name)]
