@@ -98,9 +98,18 @@ def test_it_is_started_again_unless_its_settings_are_wrong(unit):
     assert settings(unit)["RestartPreventExitStatus"] == ["2"]
 
 
-@each
-def test_nothing_is_promised_that_does_not_work(unit):
-    assert "ExecReload" not in settings(unit)
+def test_the_exporter_reloads_and_the_relay_does_not_promise_to():
+    assert settings("comfyui-exporter.service")["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert "ExecReload" not in settings("comfyui-exporter-relay.service")
+
+
+def test_each_shard_has_a_share_ports_and_a_folder_of_its_own():
+    lines = (FOLDER / "shard.conf").read_text().splitlines()
+    variables = dict(line.split("=", 2)[1:] for line in lines if line.startswith("Environment="))
+    assert set(variables) <= {flag.variable for flag in FLAGS}
+    assert variables["COMFYUI_EXPORTER_SHARD"] == "%i/3"
+    assert all("%i" in value for value in variables.values())
+    assert lines[-2:] == ["StateDirectory=", "StateDirectory=comfyui-exporter/%i"]
 
 
 def test_only_the_exporter_keeps_something():
