@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIMULATOR_PORT ?= 18188
 
-.PHONY: help run test lint format fuzz bench docs dashboards install install-dev system clean
+.PHONY: help run test lint format fuzz bench docs dashboards kubernetes install install-dev system clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -38,12 +38,19 @@ docs: install-dev  ## Write the pages that come from the code
 dashboards: install-dev  ## Write the dashboards that come from grafana/src
 	PYTHONPATH=grafana/src $(BIN)/python -m comfyui_dashboards
 
-bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, and that kills lose nothing (half an hour)
+kubernetes: install-dev  ## Write the PrometheusRules that come from prometheus/rules
+	$(BIN)/python scripts/kubernetes_rules.py
+
+bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, that kills lose nothing, that alerts are told (an hour)
 	$(BIN)/python bench/watching.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/push.py
 	$(BIN)/python bench/eta.py
 	$(BIN)/python bench/chaos.py
+	$(BIN)/python bench/isolation.py
+	$(BIN)/python bench/dashboards.py
+	$(BIN)/python bench/drills.py
+	$(BIN)/python bench/drills.py --healthy 24
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -83,6 +83,9 @@ def test_the_base_alone_is_one_exporter(copy):
     ]  # fmt: skip
     (pod,) = exporters(resources).values()
     assert environment(pod)["SHARDS"] == "1"
+    names = [resource["metadata"]["name"] for resource in resources if resource["kind"] == "ConfigMap"]
+    assert "comfyui-exporter-servers" in names, "under another name after each change, it would restart the pods"
+    assert "comfyui-exporter-config" not in names, "under the same name after a change, it would restart no pod"
 
 
 @needs_kustomize

@@ -121,12 +121,16 @@ def _fields(column: Column) -> list[str]:
 
 
 def _properties(column: Column) -> list[DynamicConfigValue]:
+    made = _texts(column) | _looks(column)
+    text, url = column.link
+    if url:
+        made["links"] = [{"title": text, "url": url, "targetBlank": url.startswith("${")}]
+    return [DynamicConfigValue(id_val=name, value=value) for name, value in made.items()]
+
+
+def _texts(column: Column) -> dict[str, Any]:
     # What the whole table says without rows, no single cell should say.
     made: dict[str, Any] = {"noValue": column.none}
-    if column.hidden:
-        made["custom.hidden"] = True
-    if column.width:
-        made["custom.width"] = column.width
     if column.unit:
         made["unit"] = column.unit
     elif isinstance(column.source, str):
@@ -135,20 +139,29 @@ def _properties(column: Column) -> list[DynamicConfigValue]:
         made["decimals"] = column.decimals
     if column.texts:
         made["mappings"] = [mapping(column.texts)]
-    if column.texts or column.steps:
-        made["custom.cellOptions"] = {"type": "color-text"}
+    return made
+
+
+def _looks(column: Column) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if column.hidden:
+        made["custom.hidden"] = True
+    if column.width:
+        made["custom.width"] = column.width
     if column.steps:
-        made["thresholds"] = thresholds(column.steps).build()
-        made["color"] = {"mode": "thresholds"}
-    if column.bar:
-        made["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
-        made["min"] = 0
-        if column.bar > 0:
-            made["max"] = column.bar
+        made |= {"thresholds": thresholds(column.steps).build(), "color": {"mode": "thresholds"}}
     if column.shaded:
-        made["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
         made["color"] = {"mode": "continuous-blues"}
-    text, url = column.link
-    if url:
-        made["links"] = [{"title": text, "url": url, "targetBlank": url.startswith("${")}]
-    return [DynamicConfigValue(id_val=name, value=value) for name, value in made.items()]
+    if column.bar:
+        made |= {"min": 0} | ({"max": column.bar} if column.bar > 0 else {})
+    if cell := _cell(column):
+        made["custom.cellOptions"] = cell
+    return made
+
+
+def _cell(column: Column) -> dict[str, str]:
+    if column.bar:
+        return {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+    if column.shaded:
+        return {"type": "color-background", "mode": "basic"}
+    return {"type": "color-text"} if column.texts or column.steps else {}
