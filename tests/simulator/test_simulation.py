@@ -105,6 +105,22 @@ async def test_users_make_a_believable_mix_in_every_version(profile):
         assert simulation.comfy.system_stats().body["devices"][0]["torch_vram_total"] > 0
 
 
+async def test_memory_that_another_program_takes_is_not_free():
+    async with Simulation(time=ManualTime()) as simulation, aiohttp.ClientSession(simulation.url) as http:
+
+        async def free():
+            (device,) = (await json_of(http, "/system_stats"))["devices"]
+            return device["vram_free"]
+
+        before = await free()
+        async with http.post("/simulator/memory", json={"taken_gigabytes": 10}) as response:
+            assert await response.json() == {"taken_gigabytes": 10}
+        assert await free() == before - (10 << 30)
+        async with http.post("/simulator/memory", json={"taken_gigabytes": 99}) as response:
+            assert response.status == 200
+        assert await free() == 0
+
+
 async def test_the_same_seed_gives_the_same_history():
     async def history():
         async with Simulation(time=ManualTime(), seed=5, traffic_rate=10, speed=10) as simulation:

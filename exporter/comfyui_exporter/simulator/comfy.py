@@ -271,7 +271,9 @@ class ComfyUI:
     def system_stats(self) -> Answer:
         """GET /system_stats."""
         running = bool(self._queue.running)
-        return self._answer(system_stats(self.profile, self.machine.model_gigabytes, running=running))
+        machine = self.machine
+        stats = system_stats(self.profile, machine.model_gigabytes, machine.taken_gigabytes, running=running)
+        return self._answer(stats)
 
     def jobs(self, query: Mapping[str, str] | None = None) -> Answer:
         """GET /api/jobs with the parameters of the query string; 404 in versions without it."""

@@ -32,6 +32,9 @@ class Controlled(Protocol):
     def traffic(self) -> Traffic:
         """Changed by POST /simulator/traffic."""
 
+    def take_memory(self, gigabytes: float) -> None:
+        """Let another program hold so much of the GPU's memory."""
+
     def crash_soon(self, down_ms: float) -> None:
         """Die, after the answer to this request was sent, and come back."""
 
@@ -45,6 +48,7 @@ def add_control_routes(app: web.Application, simulation: Controlled) -> None:
     app.router.add_delete("/simulator/faults", routes.clear_faults)
     app.router.add_post("/simulator/crash", _checked(routes.crash))
     app.router.add_post("/simulator/restart", _checked(routes.restart))
+    app.router.add_post("/simulator/memory", _checked(routes.memory))
     app.router.add_post("/simulator/traffic", _checked(routes.traffic))
 
 
@@ -91,6 +95,11 @@ class _Control:
     def restart(self, _: Any) -> Mapping[str, Any]:
         self._simulation.crash_soon(0)
         return {"down_ms": 0}
+
+    def memory(self, body: Any) -> Mapping[str, Any]:
+        taken = float(body.get("taken_gigabytes", 0))
+        self._simulation.take_memory(taken)
+        return {"taken_gigabytes": taken}
 
     def traffic(self, body: Any) -> Mapping[str, Any]:
         traffic = self._simulation.traffic

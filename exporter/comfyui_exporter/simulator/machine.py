@@ -16,6 +16,8 @@ class GpuMachine:
     rng: Random
     model: str | None = None
     model_gigabytes: float = 0
+    taken_gigabytes: float = 0
+    """What another program holds of the GPU's memory."""
     _counters: dict[tuple[str, str], int] = field(default_factory=dict)
     _temp_suffix: str = ""
 

@@ -197,6 +197,10 @@ class Simulation:
         await self.time.sleep(down_ms / 1000)
         await self.restart()
 
+    def take_memory(self, gigabytes: float) -> None:
+        """Let another program hold so much of the GPU's memory, 0: none."""
+        self.comfy.machine.taken_gigabytes = gigabytes
+
     def crash_soon(self, down_ms: float) -> None:
         """Crash in the background, so that the request that asked for it can be answered first."""
         self._keep(self._crash_after_answer(down_ms))

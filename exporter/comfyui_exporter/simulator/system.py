@@ -13,8 +13,13 @@ _CONTEXT = 600 << 20
 """VRAM that the CUDA context and the display take."""
 
 
-def system_stats(profile: Profile, model_gigabytes: float, *, running: bool) -> dict[str, Any]:
-    """GET /system_stats, in bytes, with a model of that size loaded, and one prompt running or none."""
+def system_stats(
+    profile: Profile, model_gigabytes: float, taken_gigabytes: float = 0, *, running: bool
+) -> dict[str, Any]:
+    """GET /system_stats, in bytes.
+
+    A model of that size is loaded, another program holds so much, and one prompt runs or none.
+    """
     model = int(model_gigabytes * _GIB)
     torch_total = model + (model // 3 if running else 0) + (256 << 20 if model else 0)
     torch_total = min(torch_total, _VRAM - _CONTEXT)
@@ -39,7 +44,7 @@ def system_stats(profile: Profile, model_gigabytes: float, *, running: bool) -> 
                 "type": "cuda",
                 "index": 0,
                 "vram_total": _VRAM,
-                "vram_free": _VRAM - _CONTEXT - torch_total + torch_free,
+                "vram_free": max(0, _VRAM - _CONTEXT - int(taken_gigabytes * _GIB) - torch_total) + torch_free,
                 "torch_vram_total": torch_total,
                 "torch_vram_free": torch_free,
             }
