@@ -27,14 +27,16 @@ from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.push.handler import SOCKETS
 from comfyui_exporter.push.open_files import allow_open_files
 from comfyui_exporter.push_service import PushService, hosts_of
-from comfyui_exporter.reload import Reloader
+from comfyui_exporter.reload import Apply, Reloader
 from comfyui_exporter.store.errors import StoreRefusedError
 from comfyui_exporter.watch.clock import Clock
+from comfyui_exporter.web.about import About
 from comfyui_exporter.web.api import Api
 from comfyui_exporter.web.auth import Gate
 from comfyui_exporter.web.discovery import Discovery
 from comfyui_exporter.web.guard import WriteGuard
 from comfyui_exporter.web.headers import add_headers
+from comfyui_exporter.web.live_page import LivePage
 from comfyui_exporter.web.reloading import Reloading
 from comfyui_exporter.web.server import WebServer, build_app
 from comfyui_exporter.web.web_config import WebConfig
@@ -82,7 +84,6 @@ class _Exporter:
         self._web_config = web_config
         self._reloader = Reloader(settings)
         self._reloader.also.append(web_config.reload)
-        self._reloads = set[asyncio.Task[object]]()
         self._servers: list[WebServer] = []
         self._closing = AsyncExitStack()
         """Closes in the opposite order of opening."""
@@ -90,8 +91,7 @@ class _Exporter:
 
     def reload(self) -> None:
         """Read the configuration anew, in a task of its own."""
-        self._reloads.add(task := asyncio.create_task(self._reloader.reload(), name="reload"))
-        task.add_done_callback(self._reloads.discard)
+        self._reloader.reload_soon()
 
     async def open(self) -> bool:
         """Open the store and put everything together; False if the store cannot be used."""
@@ -110,7 +110,16 @@ class _Exporter:
         alerts = AlertInbox(monitor, push.hub, clock)
         await alerts.open()
         gpus = GpuMetrics(monitor.metrics)
-        app = self._routes(monitor, push, webhooks, alerts)
+        page = LivePage()
+        about = About(
+            settings.config.links.given,
+            lambda: monitor.failure_titles,
+            push.access,
+            settings.telemetry_path,
+            page.version,
+        )
+        app = self._routes(monitor, push, webhooks, alerts, page)
+        about.add_to(app)
         _protect(self._web_config, push, app)
         self._servers = [WebServer(app, self._web_config), WebServer(push.app, self._web_config)]
         for close in (
@@ -126,7 +135,7 @@ class _Exporter:
         self._begin = [
             *(() if webhooks is None else (webhooks.start,)),
             monitor.start,
-            lambda: self._reloader.start(monitor.reconfigure, monitor.metrics),
+            lambda: self._reloader.start(_apply(monitor, about), monitor.metrics),
             push.start,
             alerts.start,
             gpus.start,
@@ -135,10 +144,10 @@ class _Exporter:
         return True
 
     def _routes(
-        self, monitor: Monitor, push: PushService, webhooks: Webhooks | None, alerts: AlertInbox
+        self, monitor: Monitor, push: PushService, webhooks: Webhooks | None, alerts: AlertInbox, page: LivePage
     ) -> web.Application:
         settings = self._settings
-        app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready, self._web_config)
+        app = build_app(monitor.metrics, settings.telemetry_path, lambda: monitor.ready, self._web_config, page)
         guard = WriteGuard(settings.trusted_networks, hosts_of(settings.external_url))
         Api(
             board=monitor.board,
@@ -202,6 +211,16 @@ async def _listen(server: WebServer, addresses: Sequence[Address], service: str)
             return False
         log.info("listening", extra={"address": f"{host}:{bound}", "service": service})
     return True
+
+
+def _apply(monitor: Monitor, about: About) -> Apply:
+    """Make what goes by another configuration."""
+
+    async def apply(config: Config) -> Sequence[str]:
+        about.links = config.links.given
+        return await monitor.reconfigure(config)
+
+    return apply
 
 
 def _webhooks(config: Config, monitor: Monitor) -> Webhooks | None:

@@ -220,7 +220,8 @@ MISTAKES = {
         (
             'c.yml:1:1: "a\\nb": unknown key (allowed here: poll_interval, request_timeout, max_response_size, '
             "servers, server_files, shard, job_types, job_labels, failure_patterns, buckets, job_grace, "
-            "registration_timeout, keep_finished, max_finished, store, push, webhooks, registered_webhooks, limits)"
+            "registration_timeout, keep_finished, max_finished, store, push, webhooks, registered_webhooks, links, "
+            "limits)"
         )
     ],
 }

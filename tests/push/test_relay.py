@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 from aiohttp import web
@@ -86,6 +87,14 @@ async def test_it_tells_what_its_upstream_tells_byte_for_byte(serve, relaying):
     for _ in range(3):
         assert (await direct.socket.receive()).data == (await through.socket.receive()).data
     assert relay.hub.state.alerts == {}
+    service.hub.server_removed("gpu0")
+    service.hub.server_removed("never seen")
+    service.hub.server(ServerUpdate("gpu1", up=None, running=None, pending=None, drain_seconds=None))
+    for expected in ("server_removed", "server_update"):
+        frame = (await direct.socket.receive()).data
+        assert json.loads(frame)["type"] == expected
+        assert (await through.socket.receive()).data == frame
+    assert list(relay.hub.state.servers) == ["gpu1"]
     # Its clients subscribe to it as to the upstream.
     assert await (await relay.connect("/ws?job_id=2&server=gpu0&batch_id=b")).runs() == ["r2"]
 
@@ -139,6 +148,7 @@ async def test_after_a_restart_of_the_upstream_only_what_differs_is_told(serve, 
     assert told[2] == {"type": "job_removed", "data": {"run_id": "gone"}}
     assert await of_gone.hear() == {"type": "job_removed", "data": {"run_id": "gone"}}
     over = {"status": "resolved", "labels": {"alertname": "gpu1"}}
+    assert await client.hear() == {"type": "server_removed", "data": {"server": "gpu1"}}
     assert await client.hear() == {"type": "alert", "data": over}
     assert await client.nothing_waits()
     assert await of_gone.nothing_waits()

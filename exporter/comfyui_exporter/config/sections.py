@@ -169,6 +169,11 @@ class Links(Section):
         None, description="Alertmanager, as browsers reach it.", examples=["http://127.0.0.1:9093"]
     )
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that there are, by name."""
+        return self.model_dump(exclude_none=True)
+
 
 class Limits(Section):
     """Bounds on the number of series, for each server."""

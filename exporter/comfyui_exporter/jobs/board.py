@@ -10,6 +10,7 @@ from comfyui_exporter.jobs.describe import Describe
 from comfyui_exporter.jobs.statistics import Statistics
 from comfyui_exporter.jobs.update import BatchUpdate, NodeDetail, ProgressStatus, ProgressUpdate, ServerUpdate
 from comfyui_exporter.tracker.estimate import Forecast
+from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
@@ -91,6 +92,7 @@ class JobBoard(Sink):
         self._by_job: dict[str, dict[str, None]] = {}
         self._forecasts: dict[str, Forecast] = {}
         self._servers: dict[str, ServerUpdate] = {}
+        self._systems: dict[str, SystemStats] = {}
         self._batches = Batches()
         self.statistics = Statistics(title)
         self.nodes: Callable[[str, Run], tuple[NodeReport, ...]] = lambda _server, _run: ()
@@ -116,6 +118,10 @@ class JobBoard(Sink):
     def servers(self) -> Iterable[ServerUpdate]:
         """Every server that is watched."""
         return self._servers.values()
+
+    def system(self, server: str) -> SystemStats | None:
+        """Give the memory and versions of a server; None while they are not known. Readers are not told of them."""
+        return self._systems.get(server)
 
     @property
     def jobs(self) -> Iterator[ProgressUpdate]:
@@ -213,6 +219,10 @@ class JobBoard(Sink):
     def view(self, server: str, view: ServerView, at: float) -> None:
         """Take in how a server is now; jobs of which only the estimate changed are told now and then."""
         self._forecasts[server] = view.forecast
+        if view.stats is None or view.up is False:
+            self._systems.pop(server, None)
+        else:
+            self._systems[server] = view.stats
         drain = view.forecast.drain_seconds
         update = ServerUpdate(
             server, view.up, view.running, view.pending, None if drain is None or view.up is False else round(drain, 1)
@@ -241,6 +251,7 @@ class JobBoard(Sink):
             self._remove(run_id)
         self._batches.remove_server(server)
         self._forecasts.pop(server, None)
+        self._systems.pop(server, None)
         if self._servers.pop(server, None) is not None:
             for reader in self._readers:
                 reader.server_removed(server)

@@ -313,7 +313,7 @@ SINK_ERRORS = _own(
 CONFIG_RELOAD_SUCCESSFUL = _own(
     "comfyui_exporter_config_last_reload_successful",
     Kind.GAUGE,
-    "Whether the last load of the configuration succeeded.",
+    "Whether the last load of the configuration succeeded, and all server files can be used.",
     "exporter",
 )
 CONFIG_RELOAD_SUCCESS_TIME = _own(

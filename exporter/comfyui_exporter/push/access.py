@@ -99,6 +99,11 @@ class Access:
             401, "unauthorized", "show the token in the Authorization header (Bearer), or as WebSocket subprotocol"
         )
 
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether there is a token to show."""
+        return self._token is not None
+
     async def is_token(self, authorization: str | None) -> bool:
         """Whether an Authorization header carries the token for all."""
         token = await self._expected(authorization)

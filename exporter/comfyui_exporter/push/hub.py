@@ -122,8 +122,10 @@ class Hub(Reader):
         self.state.remove_batch(batch_id)
 
     def server_removed(self, name: str) -> None:
-        """Forget a server; its jobs are removed one by one."""
-        self.state.remove_server(name)
+        """Forget a server, and tell those who knew of it; its jobs are removed one by one."""
+        if name in self.state.servers:
+            self.state.remove_server(name)
+            self._tell(messages.server_removed_frame(name))
 
     def alert_removed(self, labels: Mapping[str, Any]) -> None:
         """Forget an alert of which nobody said that it is resolved, and tell that it is over."""

@@ -140,6 +140,11 @@ def server_frame(update: ServerUpdate) -> ServerFrame:
     return ServerFrame(update.server, message_frame({"type": "server_update", "data": server_data(update)}))
 
 
+def server_removed_frame(server: str) -> ServerFrame:
+    """Make a `server_removed` for a server that clients were told of."""
+    return ServerFrame(server, message_frame({"type": "server_removed", "data": {"server": server}}))
+
+
 def alert_frame(data: Mapping[str, Any]) -> AlertFrame:
     """Make an `alert` of what Alertmanager says of one."""
     identity = alert_identity(data.get("labels") or {})

@@ -91,6 +91,8 @@ class Mirror:
                 self._hub.publish(ServerFrame(server, text_frame(text)))
                 if self._seen is not None:
                     self._seen.servers.add(server)
+            case "server_removed":
+                self._server_removed(msgspec.json.decode(message.data, type=_Server).server)
             case "alert":
                 self._alert(text, msgspec.json.decode(message.data, type=_Alert))
             case "snapshot_end":
@@ -119,6 +121,11 @@ class Mirror:
         self._hub.removed(run_id)
         if self._seen is not None:
             self._seen.jobs.discard(run_id)
+
+    def _server_removed(self, server: str) -> None:
+        self._hub.server_removed(server)
+        if self._seen is not None:
+            self._seen.servers.discard(server)
 
     def _alert(self, text: bytes, alert: _Alert) -> None:
         identity = alert_identity(alert.labels)

@@ -41,7 +41,7 @@ class BatchFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServerFrame:
-    """A `server_update`."""
+    """A `server_update`, or a `server_removed`."""
 
     server: str
     frame: bytes

@@ -17,6 +17,7 @@ from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.local import statistics_of
 from comfyui_exporter.push.messages import batch_data, job_data, server_data
+from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.web.body import read_object
 from comfyui_exporter.web.errors import ApiError
@@ -111,7 +112,8 @@ class Api:
     # Reading
 
     async def _servers(self, _: web.Request) -> web.Response:
-        return _json({"items": [server_data(server) for server in self.board.servers]})
+        items = [server_data(server) | _system(self.board.system(server.server)) for server in self.board.servers]
+        return _json({"items": items})
 
     async def _jobs(self, request: web.Request) -> web.Response:
         query = request.query
@@ -198,6 +200,21 @@ class Api:
         except NotAllowedError as error:
             raise ApiError(403, "webhook_not_allowed", f"webhook_url: {error}") from None
         return url
+
+
+def _system(stats: SystemStats | None) -> dict[str, Any]:
+    """What is known of a server's version and memory. Only who asks gets it: memory changes all the time."""
+    if stats is None:
+        return {"version": None, "ram_total": None, "ram_free": None, "devices": []}
+    return {
+        "version": stats.version or None,
+        "ram_total": stats.ram_total,
+        "ram_free": stats.ram_free,
+        "devices": [
+            {"name": each.name, "type": each.type, "vram_total": each.vram_total, "vram_free": each.vram_free}
+            for each in stats.devices
+        ],
+    }
 
 
 def _json(data: object, status: int = 200) -> web.Response:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import web
 
-from comfyui_exporter import __version__
 from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.web.connection import PATIENCE, Connection, Patience
 from comfyui_exporter.web.headers import add_headers
+from comfyui_exporter.web.live_page import LivePage
 from comfyui_exporter.web.metrics import MetricsHandler
 from comfyui_exporter.web.tls import Doors
 from comfyui_exporter.web.web_config import WebConfig
@@ -25,7 +24,11 @@ _BACKLOG = 128
 
 
 def build_app(
-    store: MetricStore, telemetry_path: str, ready: Callable[[], bool], config: WebConfig | None = None
+    store: MetricStore,
+    telemetry_path: str,
+    ready: Callable[[], bool],
+    config: WebConfig | None = None,
+    page: LivePage | None = None,
 ) -> web.Application:
     """Put the routes together."""
 
@@ -37,28 +40,14 @@ def build_app(
             return web.Response(text="comfyui-exporter is ready.\n")
         return web.Response(status=503, text="comfyui-exporter is not ready: not every server was tried yet.\n")
 
-    async def index(_: web.Request) -> web.Response:
-        return web.Response(text=_page(telemetry_path, store.servers), content_type="text/html")
-
     app = web.Application()
     add_headers(app, config)
     app.router.add_get("/-/healthy", healthy)
     app.router.add_get("/-/ready", is_ready)
     app.router.add_get(telemetry_path, MetricsHandler(store).__call__)
     if telemetry_path != "/":
-        app.router.add_get("/", index)
+        (page or LivePage()).add_to(app)
     return app
-
-
-def _page(telemetry_path: str, servers: Sequence[str]) -> str:
-    names = "".join(f"<li>{html.escape(name)}</li>" for name in servers)
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>comfyui-exporter</title>"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:3rem auto;max-width:40rem;padding:0 1rem}</style>"
-        f"<h1>comfyui-exporter</h1><p>Version {html.escape(__version__)}. "
-        f'<a href="{html.escape(telemetry_path)}">Metrics</a>, <a href="/-/healthy">health</a>, '
-        f'<a href="/-/ready">readiness</a>.</p><p>Watching:</p><ul>{names}</ul></html>'
-    )
 
 
 class WebServer:
