@@ -25,6 +25,7 @@ from comfyui_exporter.monitor import Monitor
 from comfyui_exporter.push.local import statistics_of
 from comfyui_exporter.push_service import PushService
 from comfyui_exporter.watch.source import Connector
+from comfyui_exporter.web.headers import add_headers
 from comfyui_exporter.web.server import WebServer
 
 log = logging.getLogger("comfyui_exporter.library")
@@ -127,6 +128,7 @@ class StatusMonitor(Reader):
             await self._monitor.open()
             if self._port is not None:
                 self._push = PushService(self._monitor, Push())
+                add_headers(self._push.app)
                 self._server = WebServer(self._push.app)
                 _, self._port = await self._server.listen("127.0.0.1", self._port)
         except BaseException:

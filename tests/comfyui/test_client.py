@@ -341,6 +341,13 @@ async def test_an_answer_that_becomes_too_large_is_cut_short(observed):
     assert 10_000 < observed.bytes[0] < 10_000_000
 
 
+@pytest.mark.parametrize("read", [ComfyUIClient.queue_remaining, ComfyUIClient.system_stats])
+async def test_what_is_always_small_has_a_limit_of_its_own(observed, read):
+    async with http_server(answering(b"x" * 2_000_000)) as server, observed.client(server.url) as client:
+        error = await error_of(read(client))
+    assert (error.kind, str(error)) == (ErrorKind.PAYLOAD, "an answer of 2000000 bytes is over the limit")
+
+
 async def test_an_answer_of_exactly_the_limit_is_read(observed):
     async with http_server() as server, observed.client(server.url, max_response_size=len(PROMPT)) as client:
         assert await client.queue_remaining() == 2

@@ -10,8 +10,9 @@ import click
 
 from comfyui_exporter.config.describe import printable
 from comfyui_exporter.config.errors import ConfigError
-from comfyui_exporter.config.load import Loaded, check_files, load
+from comfyui_exporter.config.load import check_files, load
 from comfyui_exporter.config.model import DEFAULT_SERVER_URL, Config, default_servers
+from comfyui_exporter.config.server_files import with_server_files
 from comfyui_exporter.config.settings import warnings_of
 from comfyui_exporter.config.web_config import load_web_config
 
@@ -30,13 +31,14 @@ def check_config(file: str | None, web_config_file: str | None = None, *, probe:
 def _check_config(file: str, *, probe: bool) -> int:
     try:
         loaded = load(file)
-        if problems := check_files(loaded.config, loaded.document):
+        config, problems = with_server_files(loaded.config)
+        if problems := (*check_files(loaded.config, loaded.document), *problems):
             raise ConfigError(problems)
     except ConfigError as error:
         return _refuse(file, error)
-    click.echo(_verdict(file, loaded))
-    _warn(file, warnings_of(loaded.config))
-    return _probe(loaded.config) if probe else 0
+    click.echo(_verdict(file, config))
+    _warn(file, warnings_of(config))
+    return _probe(config) if probe else 0
 
 
 def _check_web_config(file: str) -> int:
@@ -63,10 +65,10 @@ def _warn(file: str, warnings: Iterable[str]) -> None:
         click.echo(f"{printable(file)}: warning: {printable(warning)}", err=True)
 
 
-def _verdict(file: str, loaded: Loaded) -> str:
-    count = len(loaded.config.servers)
+def _verdict(file: str, config: Config) -> str:
+    count = len(config.servers)
     servers = f"{count} server{'' if count == 1 else 's'}"
-    if not count:
+    if not count and not config.server_files:
         servers += f" ({DEFAULT_SERVER_URL} is watched unless --comfyui.url or COMFYUI_URL name others)"
     return f"{printable(file)}: OK, {servers}"
 
@@ -74,7 +76,8 @@ def _verdict(file: str, loaded: Loaded) -> str:
 def _probe(config: Config) -> int:
     from comfyui_exporter.probe import probe_all  # noqa: PLC0415  loads the HTTP client, which only --probe needs
 
-    results = asyncio.run(probe_all(config.with_servers(config.servers or default_servers())))
+    servers = config.servers if config.servers or config.server_files else default_servers()
+    results = asyncio.run(probe_all(config.with_servers(servers)))
     for line in table(results):
         click.echo(line)
     return 0 if all(result.ok for result in results) else 1

@@ -37,6 +37,9 @@ _KEEPALIVE = 60.0
 _CLOSE = 1.0
 """Seconds that the other side of a socket gets to say goodbye; a frozen one never does."""
 
+_SMALL = 1024 * 1024
+"""Bytes that the answers of /prompt and /system_stats never have; the others grow with queue and history."""
+
 _LARGE = 1024 * 1024
 """Bytes from which decoding is done in a thread, so that others need not wait for the graphs of a deep queue."""
 
@@ -148,7 +151,7 @@ class ComfyUIClient:
 
     async def queue_remaining(self) -> int:
         """GET /prompt: running and pending jobs together, the cheapest read there is."""
-        return await self._read("/prompt", "/prompt", read_prompt)
+        return await self._read("/prompt", "/prompt", read_prompt, limit=_SMALL)
 
     async def queue(self, known: Known) -> QueuePayload:
         """GET /queue: everything that runs and waits."""
@@ -189,7 +192,7 @@ class ComfyUIClient:
 
     async def system_stats(self) -> SystemStats:
         """GET /system_stats."""
-        return await self._read("/system_stats", "/system_stats", read_system_stats)
+        return await self._read("/system_stats", "/system_stats", read_system_stats, limit=_SMALL)
 
     def _reported(self, route: str, payload: _Payload) -> _Payload:
         for problem in payload.problems:
@@ -198,12 +201,23 @@ class ComfyUIClient:
 
     # The wire
 
-    async def _read(self, route: str, path: str, decode: Callable[[bytes], T], *, may_be_absent: bool = False) -> T:
-        """GET one path and decode its body. With `may_be_absent`, a 404 is counted as a good answer (and raised)."""
+    async def _read(
+        self,
+        route: str,
+        path: str,
+        decode: Callable[[bytes], T],
+        *,
+        may_be_absent: bool = False,
+        limit: int | None = None,
+    ) -> T:
+        """GET one path and decode its body. With `may_be_absent`, a 404 is counted as a good answer (and raised).
+
+        `limit` is how many bytes it has at most, whatever `max_response_size` says.
+        """
         began = time.perf_counter()
         result, self.last = ErrorKind.CONNECTION.value, Cost()
         try:
-            status, body = await self._get(path)
+            status, body = await self._get(path, min(limit or self.max_response_size, self.max_response_size))
             if status != 200:
                 raise ReadError(ErrorKind.HTTP, f"GET {route}: status {status}", status=status)
             read = decode(body) if len(body) < _LARGE else await asyncio.to_thread(decode, body)
@@ -228,33 +242,35 @@ class ComfyUIClient:
         finally:
             self.observe(route, result, time.perf_counter() - began, self.last.received_bytes)
 
-    async def _get(self, path: str) -> tuple[int, bytes]:
-        status, body = await self._get_once(path)
+    async def _get(self, path: str, limit: int) -> tuple[int, bytes]:
+        status, body = await self._get_once(path, limit)
         if status in {401, 403} and await self._new_secrets():
-            status, body = await self._get_once(path)
+            status, body = await self._get_once(path, limit)
         return status, body
 
-    async def _get_once(self, path: str) -> tuple[int, bytes]:
+    async def _get_once(self, path: str, limit: int) -> tuple[int, bytes]:
         session = await self._session()
         try:
             async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
                 usual = "keep-alive" if response.version == aiohttp.HttpVersion11 else "close"
                 self._closing = (response.headers.get("Connection") or usual).lower() == "close"
-                return response.status, await self._body(response)
+                return response.status, await self._body(response, limit)
         except aiohttp.ClientConnectionError:
             await self._forget(session)
             raise
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        if (response.content_length or 0) > self.max_response_size:
+    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        if (response.content_length or 0) > limit:
             raise ReadError(ErrorKind.PAYLOAD, f"an answer of {response.content_length} bytes is over the limit")
         chunks: list[bytes] = []
         async for chunk in response.content.iter_any():
             self.last.received_bytes += len(chunk)
-            if self.last.received_bytes > self.max_response_size:
-                raise ReadError(ErrorKind.PAYLOAD, f"an answer is over the limit of {self.max_response_size} bytes")
+            if self.last.received_bytes > limit:
+                raise ReadError(ErrorKind.PAYLOAD, f"an answer is over the limit of {limit} bytes")
             chunks.append(chunk)
-        return b"".join(chunks)
+        if self.last.received_bytes < _LARGE:
+            return b"".join(chunks)
+        return await asyncio.to_thread(b"".join, chunks)  # which lets go of the interpreter meanwhile
 
     async def _new_secrets(self) -> bool:
         """Read the secrets again after a refusal; True if they changed since."""

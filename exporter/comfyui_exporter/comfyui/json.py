@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -17,9 +18,12 @@ NULL = msgspec.Raw(b"null")
 _KEPT_WHOLE = 20_000
 """Text of up to this many characters is a value; what is longer was never meant to be one."""
 
+_PIECE = 1 << 20
+
 _DEEPEST = 100
 """Nesting beyond this is no graph and no workflow, but an attack on whoever reads it."""
 
+_BEGINNING = re.compile(rb"""[ \t\r\n]*[\[{"\-0-9tfnNI]""")
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,6 +49,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
         raise PayloadError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
+    if not _BEGINNING.match(body):
+        raise PayloadError("not readable as JSON: it does not begin as JSON does")  # nor is the rest worth a look
     try:
         return decoder.decode(_made_strict(bytes(body)))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -52,11 +58,18 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
 
 
 def _made_strict(body: bytes) -> bytes:
-    data = body.decode("utf-8", "replace")
+    data = _text_of(body)
     try:
         return _written_anew(data)
     except RecursionError:
         return _written_anew(_shallow(data))
+
+
+def _text_of(body: bytes) -> str:
+    """Decode in pieces, between which others get the interpreter: a hundred megabytes take a second."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = [decoder.decode(body[start : start + _PIECE]) for start in range(0, len(body), _PIECE)]
+    return "".join([*pieces, decoder.decode(b"", final=True)])
 
 
 def _written_anew(data: str) -> bytes:
