@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -199,6 +200,21 @@ def test_it_reloads_when_asked_and_says_what_is_wrong(tmp_path: Path) -> None:
         assert lines_of(url, "c")
         assert "comfyui_exporter_config_last_reload_successful 0" in get(f"{url}/metrics?self=1")[1]
         assert get(f"{url}/-/reload")[0] == 405
+
+
+def test_a_reload_changes_what_the_live_page_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "comfyui.yml"
+    file.write_text("links: {grafana: http://grafana.example.org}\n")
+    with running("--config.file", str(file)) as (_, url):
+        assert json.loads(get(f"{url}/api/v1/about")[1])["links"] == {"grafana": "http://grafana.example.org"}
+        file.write_text(
+            "links: {prometheus: http://prometheus.example.org}\n"
+            "failure_patterns: [{pattern: missing_lora, title: LoRA file missing, regex: lora}]\n"
+        )
+        assert post_reload(url) == (200, "reloaded\n")
+        said = json.loads(get(f"{url}/api/v1/about")[1])
+        assert said["links"] == {"prometheus": "http://prometheus.example.org"}
+        assert said["failure_patterns"]["missing_lora"] == "LoRA file missing"
 
 
 async def test_a_hangup_reloads_and_push_clients_stay_and_are_told(tmp_path: Path) -> None:

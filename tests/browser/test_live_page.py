@@ -319,6 +319,8 @@ async def test_two_hundred_servers_and_a_thousand_jobs_are_not_all_drawn(browser
         await expect(page.locator("#servers-more")).to_contain_text("and 179 idle servers")
         assert "gpu7" in await page.locator("#servers-rows tr").first.inner_text()
         assert await page.locator("tbody tr").count() < 60
+        stage.hub.server_removed("gpu7")
+        await expect(page.locator("#servers-count")).to_have_text("199")
         await page.click("#queue-more button")
         await expect(page.locator("#queue-rows tr")).to_have_count(112)
 

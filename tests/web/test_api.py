@@ -123,7 +123,23 @@ async def test_servers_are_listed_before_they_answered():
         async with exporting(simulation) as exporter:
             items = (await exporter.get("/api/v1/servers"))["items"]
             assert [(item["server"], item["up"]) for item in items] == [("gpu0", None)]
+            assert (items[0]["version"], items[0]["devices"]) == (None, [])
             assert (await exporter.post({"job_id": 1, "prompt_id": "p", "server": "gpu0"}))["server"] == "gpu0"
+
+
+async def test_a_server_that_is_up_has_its_version_and_memory_and_one_that_is_not_has_neither(simulation, exporter):
+    async def until(known):
+        async with asyncio.timeout(PATIENCE):
+            while bool((await exporter.get("/api/v1/servers"))["items"][0]["devices"]) is not known:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return (await exporter.get("/api/v1/servers"))["items"][0]
+
+    item = await until(known=True)
+    assert item["version"] == simulation.comfy.profile.version
+    assert 0 < item["devices"][0]["vram_free"] <= item["devices"][0]["vram_total"]
+    assert 0 < item["ram_free"] <= item["ram_total"]
+    await simulation.kill()
+    assert (await until(known=False))["version"] is None
 
 
 async def test_a_job_is_found_by_either_id_with_its_nodes_and_counted_in_batch_and_statistics(exporter, simulation):

@@ -316,6 +316,7 @@ class State {
     else if (type === "batch_update") this.#put(this.batches, "batches", data.batch_id, data);
     else if (type === "alert") this.#alert(data);
     else if (type === "job_removed") this.open.delete(data.run_id); // a result stays: that it ended goes on to be true
+    else if (type === "server_removed") this.servers.delete(data.server);
     else if (type === "snapshot_end") return this.#snapshotEnded();
     return false;
   }
