@@ -41,7 +41,7 @@ dashboards: install-dev  ## Write the dashboards that come from grafana/src
 kubernetes: install-dev  ## Write the PrometheusRules that come from prometheus/rules
 	$(BIN)/python scripts/kubernetes_rules.py
 
-bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, that kills lose nothing, that alerts are told (an hour)
+bench: install-dev system  ## Measure what watching costs, how fast and cheap pushing is, that kills lose nothing, that alerts are told (an hour and a half)
 	$(BIN)/python bench/watching.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/push.py
@@ -50,7 +50,7 @@ bench: install-dev system  ## Measure what watching costs, how fast and cheap pu
 	$(BIN)/python bench/isolation.py
 	$(BIN)/python bench/dashboards.py
 	$(BIN)/python bench/drills.py
-	$(BIN)/python bench/drills.py --healthy 24
+	$(BIN)/python bench/drills.py --healthy 48
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

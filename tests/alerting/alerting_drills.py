@@ -30,17 +30,17 @@ async def receiver_fails(stage: Stage) -> None:
     """The receiver answers 500 for a while; what went wrong is told when it takes messages again."""
     async with stage.place("receiver") as place:
         place.job = "alertmanager"
-        place.act("the receiver answers 500 for 45 s")
+        place.act("the receiver answers 500 until the alert fires")
         stage.notified.deaf = True
         failing = 'ALERTS{alertname="ComfyUINotificationsFailing",alertstate="firing",integration="webhook"}'
         try:
             await _something_to_tell(stage)
-            await stage.prometheus.until(failing, 120)
+            await stage.prometheus.until(failing, 180)
         finally:
             stage.notified.deaf = False
             place.undo()
         await place.told("ComfyUINotificationsFailing", says=("by webhook",))
-        await place.over("ComfyUINotificationsFailing", patience=120)
+        await place.over("ComfyUINotificationsFailing", patience=180)
 
 
 async def alertmanager_dies(stage: Stage) -> None:
@@ -52,13 +52,13 @@ async def alertmanager_dies(stage: Stage) -> None:
         stage.alertmanager.kill()
         silent_from = len(stage.notified.watchdog)
         firing = 'ALERTS{alertname="ComfyUINotificationsFailing",alertstate="firing",job="prometheus"}'
-        await stage.prometheus.until(firing, 120)
+        await stage.prometheus.until(firing, 180)
         if len(stage.notified.watchdog) > silent_from + 1 or not heard:
             stage.surprises.append("the watchdog was heard while Alertmanager was dead, or never before")
         await stage.alertmanager.start()
         place.undo()
         await place.told("ComfyUINotificationsFailing", says=("could not hand alerts to Alertmanager",))
-        await place.over("ComfyUINotificationsFailing", patience=120)
+        await place.over("ComfyUINotificationsFailing", patience=180)
 
 
 async def _something_to_tell(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""`comfyui-exporter` where a minute is a second: what it does every so many seconds, it does as much more often.
+"""`comfyui-exporter` where a minute is two seconds: what it does every so many seconds, it does as much more often.
 
 Its budget for reads, its longest wait for a server that is away, and how often it asks for memory. Nothing else differs
 from the real program; what can be configured is left to its configuration.
@@ -13,6 +13,6 @@ from comfyui_exporter.watch import backoff, budget, listener, server_watch
 if __name__ == "__main__":
     budget.SHARE *= HASTE
     backoff.LONGEST /= HASTE
-    listener.HEARTBEAT /= HASTE / 4  # a busy machine may not answer in a third of a second
+    listener.HEARTBEAT /= HASTE / 4  # a busy machine may not answer within a second
     server_watch.STATS_INTERVAL /= HASTE
     main()

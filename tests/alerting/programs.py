@@ -19,7 +19,7 @@ from alerting.haste import hasty_alertmanager, hasty_prometheus, write_rules
 from alertmanager.programs import alertmanager
 from prometheus_server import prometheus_program
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds in which anything happens that has no longer wait of its own."""
 
 _TESTS = Path(__file__).parent.parent

@@ -20,8 +20,6 @@ class Proxy:
         """Before each answer."""
         self.mute = False
         """Of what comes by WebSocket nothing is passed on."""
-        self.replaced: dict[str, str] = {}
-        """Words in answers, and what stands there instead."""
 
     @property
     def url(self) -> str:
@@ -38,8 +36,6 @@ class Proxy:
             session.request(request.method, self.to + request.raw_path, data=await request.read()) as answer,
         ):
             text = await answer.text()
-            for old, new in self.replaced.items():
-                text = text.replace(old, new)
             return web.Response(text=text, status=answer.status, content_type=answer.content_type)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
