@@ -169,9 +169,8 @@ def healthy_day(options: argparse.Namespace) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    # All processes that were started end with this one, however it is told to.
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # SIGINT cancels what runs, and all processes that were started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if options.table:
         print(markdown())
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -111,4 +110,4 @@ async def receiver() -> AsyncIterator[Notified]:
         notified.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield notified
     finally:
-        await asyncio.shield(runner.cleanup())
+        await runner.cleanup()

@@ -21,7 +21,7 @@ _WORD = re.compile(r"(?<![\w.:])[a-zA-Z_:][\w:]*")
 _KEYWORDS = {"and", "or", "unless", "bool", "by", "without", "on", "ignoring", "group_left", "group_right", "offset"}
 _FUNCTIONS = {
     "absent", "avg", "avg_over_time", "changes", "clamp_max", "clamp_min", "count", "count_over_time", "deriv", "end",
-    "histogram_quantile", "increase", "label_replace", "max", "max_over_time", "min", "min_over_time",
+    "floor", "histogram_quantile", "increase", "label_replace", "max", "max_over_time", "min", "min_over_time",
     "predict_linear", "present_over_time", "rate", "round", "scalar", "sort_desc", "sum", "sum_over_time", "time",
     "timestamp", "topk", "vector",
 }  # fmt: skip
