@@ -6,7 +6,7 @@ import base64
 import ssl
 from collections.abc import Mapping
 
-from comfyui_exporter.comfyui.client import Access
+from comfyui_exporter.comfyui.connection import Access
 from comfyui_exporter.config.secret_files import read_headers, read_secret
 from comfyui_exporter.config.servers import ServerConfig, TlsConfig
 

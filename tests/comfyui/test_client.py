@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui.servers import PROMPT, Observed, answer_prompt, error_of, http_server, raw_server
-from comfyui_exporter.comfyui.client import Access, ComfyUIClient, askable
+from comfyui_exporter.comfyui.client import ComfyUIClient, askable
+from comfyui_exporter.comfyui.connection import Access
 from comfyui_exporter.comfyui.errors import ErrorKind
 from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.tracker.observations import Details, QueueItem

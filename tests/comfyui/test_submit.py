@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from comfyui.servers import answer_prompt, http_server, raw_server
-from comfyui_exporter.comfyui.client import Access, ComfyUIClient
+from comfyui_exporter.comfyui.client import ComfyUIClient
+from comfyui_exporter.comfyui.connection import Access
 from comfyui_exporter.simulator import Simulation
 
 WORKFLOW = {

@@ -145,6 +145,18 @@ def test_a_job_that_gets_another_id_is_found_by_that_one_alone(board):
     assert board.find(job_id="new").run_id == "r1"
 
 
+def test_a_registered_job_goes_with_the_server_on_which_it_is_seen(board, heard):
+    for run_id, server in (("r1", None), ("r2", "gpu0"), ("r3", None)):
+        wanted = registration(f"p-{run_id}", run_id, server=server)
+        board.registered(wanted, 0.0, ProgressStatus.INITIALIZING)
+    board.transitions("gpu1", [Submitted(1.0, run("r1")), Submitted(1.0, run("r2"))])
+    board.remove_server("gpu0")
+    assert heard.gone == []
+    board.remove_server("gpu1")
+    assert heard.gone == ["r1", "r2"]
+    assert [update.run_id for update in board.jobs] == ["r3"]
+
+
 def test_a_registered_job_is_initializing_and_its_run_takes_its_place(board, heard):
     board.registered(registration(job_id=9, job_type="video"), 0.0, ProgressStatus.INITIALIZING)
     board.transitions("gpu0", [Submitted(1.0, run(details=Details(job_id=9, job_type="video")))])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import ssl
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,9 +16,10 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from comfyui_exporter.comfyui.connection import Access, open_session, refused, why
 from comfyui_exporter.comfyui.errors import ErrorKind, ReadError
 from comfyui_exporter.comfyui.history import HistoryPayload, Knows, read_history
-from comfyui_exporter.comfyui.json import PayloadError
+from comfyui_exporter.comfyui.json import Body, PayloadError
 from comfyui_exporter.comfyui.queue import Known, QueuePayload, read_job_details, read_jobs, read_prompt, read_queue
 from comfyui_exporter.comfyui.submission import SubmissionReader
 from comfyui_exporter.comfyui.submit import Submitter
@@ -31,40 +31,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEEPALIVE = 60.0
-"""Seconds: below the 75 s after which ComfyUI's server closes an idle connection, so that a new one means news."""
-
 _CLOSE = 1.0
 """Seconds that the other side of a socket gets to say goodbye; a frozen one never does."""
 
 _SMALL = 1024 * 1024
 """Bytes that the answers of /prompt and /system_stats never have; the others grow with queue and history."""
 
+_PAGE = 64 * 1024 * 1024
+"""Bytes of a page of the history, one entry, or a list without graphs. Pages are asked for by size: 1.5 MB, or one."""
+
+_NO_OBJECT = re.compile(rb"[ \t\r\n]*[^ \t\r\n{]")
+"""Every answer that is read is a JSON object."""
+
 _LARGE = 1024 * 1024
 """Bytes from which decoding is done in a thread, so that others need not wait for the graphs of a deep queue."""
 
 _MAX_FRAME = 64 * 1024 * 1024
 """A preview of a large image is some MB."""
-
-
-def _no_headers() -> Mapping[str, str]:
-    return {}
-
-
-def _usual_tls() -> ssl.SSLContext | bool:
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to reach a ComfyUI beyond its URL.
-
-    Both are called in a thread and may raise OSError and ValueError. Secrets and certificates may change: `headers` is
-    called at the first request and again after a 401 or 403, `tls` at the first and when a connection broke.
-    """
-
-    headers: Callable[[], Mapping[str, str]] = _no_headers
-    tls: Callable[[], ssl.SSLContext | bool] = _usual_tls
 
 
 RequestObserver = Callable[[str, str, float, int], None]
@@ -170,14 +153,16 @@ class ComfyUIClient:
 
     async def _history(self, route: str, path: str, knows: Knows) -> HistoryPayload:
         return self._reported(
-            route, await self._read(route, path, lambda body: read_history(body, self.submissions, knows))
+            route, await self._read(route, path, lambda body: read_history(body, self.submissions, knows), limit=_PAGE)
         )
 
     async def jobs(self) -> QueuePayload | None:
         """GET /api/jobs of the jobs in the queue, without details; None where this ComfyUI has no such route."""
         path = "/api/jobs?status=in_progress,pending&sort_by=created_at&sort_order=asc"
         try:
-            return self._reported("/api/jobs", await self._read("/api/jobs", path, read_jobs, may_be_absent=True))
+            return self._reported(
+                "/api/jobs", await self._read("/api/jobs", path, read_jobs, may_be_absent=True, limit=_PAGE)
+            )
         except ReadError as error:
             if error.status == 404:
                 return None
@@ -187,7 +172,11 @@ class ComfyUIClient:
         """GET /api/jobs/{id}; None where this ComfyUI doesn't tell what was submitted, a 404 if it is gone."""
         path = f"/api/jobs/{quote(prompt_id, safe='')}"
         return await self._read(
-            "/api/jobs/{id}", path, lambda body: read_job_details(body, self.submissions), may_be_absent=True
+            "/api/jobs/{id}",
+            path,
+            lambda body: read_job_details(body, self.submissions),
+            may_be_absent=True,
+            limit=_PAGE,
         )
 
     async def system_stats(self) -> SystemStats:
@@ -205,7 +194,7 @@ class ComfyUIClient:
         self,
         route: str,
         path: str,
-        decode: Callable[[bytes], T],
+        decode: Callable[[Body], T],
         *,
         may_be_absent: bool = False,
         limit: int | None = None,
@@ -235,20 +224,20 @@ class ComfyUIClient:
             raise ReadError(ErrorKind.HTTP, f"GET {route}: {error.message}"[:300]) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             result = ErrorKind.CONNECTION.value
-            raise ReadError(ErrorKind.CONNECTION, f"GET {route}: {_why(error)}", refused=_refused(error)) from None
+            raise ReadError(ErrorKind.CONNECTION, f"GET {route}: {why(error)}", refused=refused(error)) from None
         else:
             result = "ok"
             return read
         finally:
             self.observe(route, result, time.perf_counter() - began, self.last.received_bytes)
 
-    async def _get(self, path: str, limit: int) -> tuple[int, bytes]:
+    async def _get(self, path: str, limit: int) -> tuple[int, Body]:
         status, body = await self._get_once(path, limit)
         if status in {401, 403} and await self._new_secrets():
             status, body = await self._get_once(path, limit)
         return status, body
 
-    async def _get_once(self, path: str, limit: int) -> tuple[int, bytes]:
+    async def _get_once(self, path: str, limit: int) -> tuple[int, Body]:
         session = await self._session()
         try:
             async with session.get(URL(self._base + path, encoded=True), allow_redirects=False) as response:
@@ -259,18 +248,19 @@ class ComfyUIClient:
             await self._forget(session)
             raise
 
-    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> Body:
         if (response.content_length or 0) > limit:
             raise ReadError(ErrorKind.PAYLOAD, f"an answer of {response.content_length} bytes is over the limit")
-        chunks: list[bytes] = []
+        body = bytearray()  # grows in place: pieces and what they are joined to would be twice as much
         async for chunk in response.content.iter_any():
             self.last.received_bytes += len(chunk)
             if self.last.received_bytes > limit:
                 raise ReadError(ErrorKind.PAYLOAD, f"an answer is over the limit of {limit} bytes")
-            chunks.append(chunk)
-        if self.last.received_bytes < _LARGE:
-            return b"".join(chunks)
-        return await asyncio.to_thread(b"".join, chunks)  # which lets go of the interpreter meanwhile
+            if response.status == 200 and not body and _NO_OBJECT.match(chunk):
+                # Whatever it is, the rest of it is not worth its way.
+                raise PayloadError("it is no JSON object")
+            body += chunk
+        return body
 
     async def _new_secrets(self) -> bool:
         """Read the secrets again after a refusal; True if they changed since."""
@@ -299,25 +289,14 @@ class ComfyUIClient:
                 self._http = await self._open_session()
             return self._http
 
-    async def _open_session(self, *, counting: bool = True) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_redirect.append(_refuse_redirect)
-        if counting:
-            trace.on_connection_create_end.append(self._count_connection)
+    async def _open_session(self, *, for_reads: bool = True) -> aiohttp.ClientSession:
         if self._headers is None:
             self._headers = await asyncio.to_thread(self.access.headers)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=1, keepalive_timeout=_KEEPALIVE, ssl=await asyncio.to_thread(self.access.tls)
-            ),
-            timeout=aiohttp.ClientTimeout(total=self.request_timeout),
-            # Compressing costs ComfyUI CPU that its GPU waits for.
-            headers={"Accept-Encoding": "identity", "User-Agent": "comfyui-exporter", **self._headers},
-            trace_configs=[trace],
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        tls = await asyncio.to_thread(self.access.tls)
+        connected = self._count_connection if for_reads else _unheard
+        return open_session(self._headers, tls, self.request_timeout, connected, follows_redirects=not for_reads)
 
-    async def _count_connection(self, *_: object) -> None:
+    def _count_connection(self) -> None:
         if self._connected and not self._closing:
             self.on_reconnect()
         self._connected = True
@@ -353,7 +332,7 @@ class ComfyUIClient:
                 await self._sockets.close()
                 self._sockets = None
             if self._sockets is None:
-                self._sockets = await self._open_session(counting=False)
+                self._sockets = await self._open_session(for_reads=False)
                 self._socket_headers = self._headers
             url = URL(f"{self._base}/ws?clientId={quote(client_id, safe='')}", encoded=True)
             async with asyncio.timeout(self.request_timeout):
@@ -376,7 +355,7 @@ class ComfyUIClient:
             result = ErrorKind.CONNECTION.value
             if self._sockets is not None:
                 await self._forget(self._sockets)
-            raise ReadError(ErrorKind.CONNECTION, f"{route}: {_why(error)}", refused=_refused(error)) from None
+            raise ReadError(ErrorKind.CONNECTION, f"{route}: {why(error)}", refused=refused(error)) from None
         finally:
             self.observe(route, result, time.perf_counter() - began, 0)
         try:
@@ -386,25 +365,6 @@ class ComfyUIClient:
 
 
 _Payload = TypeVar("_Payload", QueuePayload, HistoryPayload)
-
-
-async def _refuse_redirect(
-    _session: aiohttp.ClientSession, _context: object, params: aiohttp.TraceRequestRedirectParams
-) -> None:
-    """Opening a socket follows redirects, and would take our secrets along to wherever they lead."""
-    response = params.response
-    response.close()
-    raise aiohttp.ClientResponseError(response.request_info, response.history, status=response.status)
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port}: {error.strerror or error.os_error}"[:300]
-    return (str(error) or type(error).__name__)[:300]
-
-
-def _refused(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
 
 
 _NEVER_ASKED = frozenset("{}\ufffd")

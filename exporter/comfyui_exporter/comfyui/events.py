@@ -59,6 +59,9 @@ EVENT_TYPES = frozenset(
 _BLOCKED = "ExecutionBlocked"
 """A blocked node sends an error although its job goes on (recordings `receivers_blocked_*`)."""
 
+MOST_TEXT = 8 * 1024 * 1024
+"""Characters of a text frame: what tells of 20,000 nodes has half of it. Previews are binary."""
+
 MOST_NODES = 20_000
 """Nodes read of one frame."""
 
@@ -115,6 +118,9 @@ def read_frame(body: str | bytes, at: float = 0.0) -> tuple[str, Frame]:
         PayloadError: it is no event, or one that we read and not of the shape that ComfyUI gives it.
 
     """
+    if len(body) > MOST_TEXT:
+        message = f"a text of {len(body)} characters"
+        raise PayloadError(message)
     frame = decode(_frame, body.encode("utf-8", "replace") if isinstance(body, str) else body)
     kind = frame.type
     if kind == "status":

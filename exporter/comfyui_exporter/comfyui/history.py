@@ -7,13 +7,27 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
+from comfyui_exporter.comfyui.json import NULL, Body, PayloadError, decode, text
 from comfyui_exporter.comfyui.outputs import read_outputs
 from comfyui_exporter.comfyui.submission import SubmissionReader
-from comfyui_exporter.comfyui.values import MAX_NAME, Item, milliseconds, number_of, prompt_id_of
+from comfyui_exporter.comfyui.values import (
+    MAX_NAME,
+    Item,
+    Listed,
+    begin_items,
+    milliseconds,
+    no_more,
+    note,
+    number_of,
+    prompt_id_of,
+    too_many,
+)
 from comfyui_exporter.tracker.observations import Failure, HistoryEntry, Outcome
 
 _MAX_MESSAGE = 2_000
+
+_MOST_MESSAGES = 1_000
+"""Of one entry, which has three to five."""
 
 Knows = Callable[[tuple[str, float, int | None]], bool]
 """Whether a history entry of this (prompt_id, number, started_ms) is accounted for already."""
@@ -42,13 +56,14 @@ class _Status(msgspec.Struct):
     messages: msgspec.Raw = NULL
 
 
-class _Entry(msgspec.Struct):
+class _Entry(Listed):
     prompt: Item
     outputs: msgspec.Raw = NULL
     status: msgspec.Raw = NULL
 
 
-_history = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_history = msgspec.json.Decoder(dict[str, _Entry])
+_loose_history = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entry = msgspec.json.Decoder(_Entry)
 _status = msgspec.json.Decoder(_Status | None)
 _messages = msgspec.json.Decoder(list[msgspec.Raw] | None)
@@ -65,26 +80,44 @@ class HistoryPayload:
     problems: list[str] = field(default_factory=list)
 
 
-def read_history(body: bytes, submissions: SubmissionReader, knows: Knows = _knows_none) -> HistoryPayload:
+def read_history(body: Body, submissions: SubmissionReader, knows: Knows = _knows_none) -> HistoryPayload:
     """Read GET /history in any of its forms, looking inside only those entries that are not known yet.
 
     Raises:
         PayloadError: it isn't what ComfyUI answers.
 
     """
-    raws = decode(_history, body)
-    payload = HistoryPayload(size=len(raws))
-    entries = []
-    for prompt_id, raw in raws.items():
-        try:
-            entries.append(_history_entry(prompt_id, decode(_entry, raw), submissions, knows, payload.problems))
-        except PayloadError as error:
-            payload.problems.append(f"history entry: {error}")
-    if raws and not entries:
+    payload = HistoryPayload()
+    found = _entries(body, payload)
+    if payload.size and not found:
         # Something is there, which is not the same as nothing.
         raise PayloadError(payload.problems[0])
-    payload.entries = tuple(entries)
+    payload.entries = tuple(
+        _history_entry(prompt_id, entry, submissions, knows, payload.problems) for prompt_id, entry in found.items()
+    )
     return payload
+
+
+def _entries(body: Body, payload: HistoryPayload) -> dict[str, _Entry]:
+    begin_items()
+    try:
+        entries = decode(_history, body, None)
+    except PayloadError:
+        if too_many():
+            raise
+    else:
+        payload.size = len(entries)
+        return entries
+    raws = decode(_loose_history, body)
+    no_more(raws)
+    payload.size = len(raws)
+    entries = {}
+    for prompt_id, raw in raws.items():
+        try:
+            entries[prompt_id] = decode(_entry, raw, None)
+        except PayloadError as error:
+            note(payload.problems, f"history entry: {error}")
+    return entries
 
 
 def _history_entry(
@@ -136,14 +169,14 @@ def _read_status(raw: msgspec.Raw, problems: list[str]) -> _Told:
             told.outcome = Outcome.FAILED
         raw_messages = decode(_messages, status.messages) or ()
     except PayloadError as error:
-        problems.append(f"status: {error}")
+        note(problems, f"status: {error}")
         return told
-    for raw_message in raw_messages:
+    for raw_message in raw_messages[:_MOST_MESSAGES]:
         try:
             message = decode(_message, raw_message)
             data = decode(_event_data, message.data)
         except PayloadError as error:
-            problems.append(f"message: {error}")
+            note(problems, f"message: {error}")
             continue
         _take_message(told, message.event, data)
     return told

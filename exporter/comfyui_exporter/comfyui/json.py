@@ -12,6 +12,8 @@ import msgspec
 
 T = TypeVar("T")
 
+Body = bytes | bytearray
+
 NULL = msgspec.Raw(b"null")
 """Stands for what is absent: ComfyUI and its clients write null where they mean nothing."""
 
@@ -23,8 +25,26 @@ _PIECE = 1 << 20
 _DEEPEST = 100
 """Nesting beyond this is no graph and no workflow, but an attack on whoever reads it."""
 
+MOST_VALUES = 1_000_000
+"""In one text. Two bytes are enough for a value, of which we make some seventy: 50 MB would become 4 GB."""
+
+_ROOMY = 2 * MOST_VALUES
+"""Bytes that more values do not fit in."""
+
+_MOST_OBJECTS = 500_000
+"""Values that Python's own reader is given; of one it makes some hundred bytes, and meanwhile everybody waits."""
+
+_MOST_TOKENS = 10_000_000
+_HOPELESS = 1_000_000
+"""Levels of nesting at which the rest is not looked at any more."""
+
+_FORGIVEN = 256 * 1024
+"""Bytes up to which the tolerant way is tried whatever is wrong; beyond, only for what ComfyUI does write."""
+
 _BEGINNING = re.compile(rb"""[ \t\r\n]*[\[{"\-0-9tfnNI]""")
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]|-?Infinity|NaN', re.DOTALL)
+_HALF_A_CHARACTER = re.compile(rb"\\\\u[dD][89a-fA-F]")
+_AT = re.compile(r"\(byte ([0-9]+)\)$")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,23 +52,29 @@ class PayloadError(Exception):
     """A payload is not of the shape that ComfyUI gives it."""
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: Body | msgspec.Raw, most: int | None = MOST_VALUES) -> T:
     """Decode JSON into what the decoder is made for.
 
     ComfyUI writes with Python's json module, which puts out NaN, Infinity and lone surrogates where a submitter or a
     node brought them, and nests as deep as they did. Then the slower tolerant way is taken: numbers that are none and
     what is nested too deep become null, surrogates and bytes that are no UTF-8 the replacement character.
 
+    `most` is how many values it may have on all its levels together; None, if what is made of it is bounded elsewhere.
+
     Raises:
-        PayloadError: it can't be read, or is of another shape.
+        PayloadError: it can't be read, is of another shape, or has too many values.
 
     """
+    if most is not None and len(body) > _ROOMY and _values(body) > most:
+        message = f"has more than {most} values"
+        raise PayloadError(message)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise PayloadError(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(body) > _FORGIVEN and not _written_by_python(body, error):
+            raise PayloadError(f"not readable as JSON: {error}"[:300]) from None
     if not _BEGINNING.match(body):
         raise PayloadError("not readable as JSON: it does not begin as JSON does")  # nor is the rest worth a look
     try:
@@ -57,8 +83,25 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
         raise PayloadError(f"not readable as JSON: {error}"[:300]) from None
 
 
+def _values(body: Body | msgspec.Raw) -> int:
+    """How many values there are at most; commas of texts count too."""
+    return (bytes(body) if isinstance(body, msgspec.Raw) else body).count(b",")
+
+
+def _written_by_python(body: Body | msgspec.Raw, error: Exception) -> bool:
+    """Whether it may be Python's json module that wrote what cannot be read: all else is garbage, however long."""
+    if isinstance(error, RecursionError) or "surrogate" in str(error) or "hex escape" in str(error):
+        return True
+    if "truncated" in str(error):
+        return _HALF_A_CHARACTER.search(bytes(memoryview(body)[-16:])) is not None
+    found = _AT.search(str(error))
+    return found is not None and bytes(memoryview(body)[int(found[1]) : int(found[1]) + 1]) in {b"N", b"I", b"-"}
+
+
 def _made_strict(body: bytes) -> bytes:
     data = _text_of(body)
+    if _values(body) > _MOST_OBJECTS:
+        return _writable(_shallow(data)).encode()
     try:
         return _written_anew(data)
     except RecursionError:
@@ -87,21 +130,34 @@ def _finite(digits: str) -> float | None:
 
 
 def _shallow(data: str) -> str:
-    """Put null for whatever is nested too deep, without recursion: one submitter must not hide the jobs of all."""
+    """Put null for numbers that are none and for whatever is nested too deep, without recursion and without objects.
+
+    One submitter must not hide the jobs of all.
+    """
     kept: list[str] = []
     depth = begin = 0
-    for token in _TOKEN.finditer(data):
+    for count, token in enumerate(_TOKEN.finditer(data)):
         if token[0] in "[{":
             depth += 1
             if depth == _DEEPEST:
                 kept += data[begin : token.start()], "null"
+            if depth > _HOPELESS or count > _MOST_TOKENS:
+                raise ValueError("nested too deep, or too long")
         elif token[0] in "]}":
             if depth == _DEEPEST:
                 begin = token.end()
             depth -= 1
+        elif depth < _DEEPEST and (token[0][0] != '"' or "\\u" in token[0]):
+            kept += data[begin : token.start()], _plain(token[0])
+            begin = token.end()
     if depth < _DEEPEST:
         kept.append(data[begin:])
     return "".join(kept)
+
+
+def _plain(token: str) -> str:
+    """Write a text with escapes anew, as half a character may be among them; a number that is none becomes null."""
+    return json.dumps(_writable(json.loads(token)), ensure_ascii=False) if token[0] == '"' else "null"
 
 
 def _writable(value: str) -> str:

@@ -11,18 +11,32 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comfyui_exporter.comfyui.json import NULL, PayloadError, decode
+from comfyui_exporter.comfyui.json import NULL, Body, PayloadError, decode
 from comfyui_exporter.comfyui.submission import SubmissionReader
-from comfyui_exporter.comfyui.values import MOST_REMAINING, Item, number_of, prompt_id_of
+from comfyui_exporter.comfyui.values import (
+    MOST_REMAINING,
+    Item,
+    Listed,
+    begin_items,
+    no_more,
+    note,
+    number_of,
+    prompt_id_of,
+    too_many,
+)
 from comfyui_exporter.tracker.observations import Details, QueueItem
 
 Known = Callable[[str, float], int]
 """How many open runs the reader has of a (prompt_id, number): that many items need no look inside."""
 
 
+class _ListedItem(Item, Listed, array_like=True):
+    pass
+
+
 class _Queue(msgspec.Struct):
-    queue_running: list[Item]
-    queue_pending: list[Item]
+    queue_running: list[_ListedItem]
+    queue_pending: list[_ListedItem]
 
 
 class _LooseQueue(msgspec.Struct):
@@ -44,7 +58,15 @@ class _Job(msgspec.Struct):
     priority: int | float | None = None
 
 
+class _ListedJob(_Job, Listed):
+    pass
+
+
 class _Jobs(msgspec.Struct):
+    jobs: list[_ListedJob]
+
+
+class _LooseJobs(msgspec.Struct):
     jobs: list[msgspec.Raw]
 
 
@@ -61,9 +83,10 @@ class _JobDetail(msgspec.Struct):
 _prompt = msgspec.json.Decoder(_Prompt)
 _queue = msgspec.json.Decoder(_Queue)
 _loose_queue = msgspec.json.Decoder(_LooseQueue)
-_item = msgspec.json.Decoder(Item)
+_item = msgspec.json.Decoder(_ListedItem)
+_loose_jobs = msgspec.json.Decoder(_LooseJobs)
 _jobs = msgspec.json.Decoder(_Jobs)
-_job = msgspec.json.Decoder(_Job)
+_job = msgspec.json.Decoder(_ListedJob)
 _job_detail = msgspec.json.Decoder(_JobDetail)
 
 
@@ -76,7 +99,7 @@ class QueuePayload:
     problems: list[str] = field(default_factory=list)
 
 
-def read_prompt(body: bytes) -> int:
+def read_prompt(body: Body) -> int:
     """Read GET /prompt: running and pending jobs together.
 
     Raises:
@@ -89,7 +112,7 @@ def read_prompt(body: bytes) -> int:
     return remaining
 
 
-def read_queue(body: bytes, submissions: SubmissionReader, known: Known) -> QueuePayload:
+def read_queue(body: Body, submissions: SubmissionReader, known: Known) -> QueuePayload:
     """Read GET /queue, looking inside only those items that are not known yet.
 
     Raises:
@@ -97,11 +120,15 @@ def read_queue(body: bytes, submissions: SubmissionReader, known: Known) -> Queu
 
     """
     payload = QueuePayload()
+    begin_items()
     try:
-        strict = decode(_queue, body)
+        strict = decode(_queue, body, None)
         columns: Sequence[Iterable[Item]] = (strict.queue_running, strict.queue_pending)
     except PayloadError:
+        if too_many():
+            raise
         loose = decode(_loose_queue, body)
+        no_more([*loose.queue_running, *loose.queue_pending])
         columns = (_readable(loose.queue_running, payload), _readable(loose.queue_pending, payload))
     seen: dict[tuple[str, float], int] = {}
     payload.running, payload.pending = (
@@ -111,12 +138,12 @@ def read_queue(body: bytes, submissions: SubmissionReader, known: Known) -> Queu
 
 
 def _readable(raws: Iterable[msgspec.Raw], payload: QueuePayload) -> list[Item]:
-    items = []
+    items: list[Item] = []
     for raw in raws:
         try:
-            items.append(decode(_item, raw))
+            items.append(decode(_item, raw, None))
         except PayloadError as error:
-            payload.problems.append(f"queue item: {error}")
+            note(payload.problems, f"queue item: {error}")
     return items
 
 
@@ -131,7 +158,7 @@ def _queue_item(
     return QueueItem(*key, details)
 
 
-def read_jobs(body: bytes) -> QueuePayload:
+def read_jobs(body: Body) -> QueuePayload:
     """Read GET /api/jobs of the jobs in the queue; it has no graphs, so their details are None.
 
     Raises:
@@ -141,14 +168,9 @@ def read_jobs(body: bytes) -> QueuePayload:
     payload = QueuePayload()
     running: list[QueueItem] = []
     pending: list[QueueItem] = []
-    for raw in decode(_jobs, body).jobs:
-        try:
-            job = decode(_job, raw)
-        except PayloadError as error:
-            payload.problems.append(f"job: {error}")
-            continue
+    for job in _listed_jobs(body, payload):
         if job.priority is None or job.status not in {"in_progress", "pending"}:
-            payload.problems.append("job: neither pending nor in_progress, or without priority")
+            note(payload.problems, "job: neither pending nor in_progress, or without priority")
             continue
         key = (prompt_id_of(job.id), number_of(job.priority))
         (running if job.status == "in_progress" else pending).append(QueueItem(*key, None))
@@ -156,7 +178,25 @@ def read_jobs(body: bytes) -> QueuePayload:
     return payload
 
 
-def read_job_details(body: bytes, submissions: SubmissionReader) -> Details | None:
+def _listed_jobs(body: Body, payload: QueuePayload) -> list[_ListedJob]:
+    begin_items()
+    try:
+        return decode(_jobs, body, None).jobs
+    except PayloadError:
+        if too_many():
+            raise
+    raws = decode(_loose_jobs, body).jobs
+    no_more(raws)
+    jobs = []
+    for raw in raws:
+        try:
+            jobs.append(decode(_job, raw))
+        except PayloadError as error:
+            note(payload.problems, f"job: {error}")
+    return jobs
+
+
+def read_job_details(body: Body, submissions: SubmissionReader) -> Details | None:
     """Read GET /api/jobs/{id} of a job in the queue; None where this ComfyUI tells no workflow of such jobs.
 
     Raises:

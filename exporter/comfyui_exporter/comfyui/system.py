@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comfyui_exporter.comfyui.json import NULL, PayloadError, decode, text
+from comfyui_exporter.comfyui.json import NULL, Body, PayloadError, decode, text
 from comfyui_exporter.comfyui.values import MAX_NAME, size_of
 from comfyui_exporter.tracker.observations import Device, SystemStats
 
@@ -38,7 +38,7 @@ _devices = msgspec.json.Decoder(list[msgspec.Raw])
 _device = msgspec.json.Decoder(_Device)
 
 
-def read_system_stats(body: bytes) -> SystemStats:
+def read_system_stats(body: Body) -> SystemStats:
     """Read GET /system_stats.
 
     Raises:

@@ -90,6 +90,7 @@ class JobBoard(Sink):
         self._places = 0
         self._by_prompt: dict[str, dict[str, None]] = {}
         self._by_job: dict[str, dict[str, None]] = {}
+        self._by_server: dict[str, dict[str, None]] = {}
         self._forecasts: dict[str, Forecast] = {}
         self._servers: dict[str, ServerUpdate] = {}
         self._systems: dict[str, SystemStats] = {}
@@ -247,7 +248,7 @@ class JobBoard(Sink):
 
     def remove_server(self, server: str) -> None:
         """A server is not watched any more: its jobs go."""
-        for run_id in [run_id for run_id, entry in self._entries.items() if entry.server == server]:
+        for run_id in tuple(self._by_server.get(server, ())):
             self._remove(run_id)
         self._batches.remove_server(server)
         self._forecasts.pop(server, None)
@@ -298,6 +299,8 @@ class JobBoard(Sink):
         before = self._entries.get(update.run_id)
         if before is not None and before.update.job_id != update.job_id:
             self._unindex(self._by_job, before.update.job_id, update.run_id)
+        if before is not None and before.server != entry.server:
+            self._unindex(self._by_server, before.server, update.run_id)
         if before is None:
             self._places += 1
         entry.place = self._places if before is None else before.place
@@ -305,6 +308,8 @@ class JobBoard(Sink):
         self._by_prompt.setdefault(update.comfyui_prompt_id, {})[update.run_id] = None
         if update.job_id is not None:
             self._by_job.setdefault(str(update.job_id), {})[update.run_id] = None
+        if entry.server is not None:
+            self._by_server.setdefault(entry.server, {})[update.run_id] = None
         for reader in self._readers:
             reader.job(update)
         if before is not None and before.update.batch_id != update.batch_id:
@@ -321,6 +326,7 @@ class JobBoard(Sink):
             return
         self._unindex(self._by_prompt, entry.update.comfyui_prompt_id, run_id)
         self._unindex(self._by_job, entry.update.job_id, run_id)
+        self._unindex(self._by_server, entry.server, run_id)
         for reader in self._readers:
             reader.removed(run_id)
         self._tell_batch_removed(self._batches.remove(entry.update))

@@ -29,7 +29,8 @@ class Registrations:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._answered = 0.0
         self._last: float | None = None
-        self._up: dict[str, bool] = {}
+        self._silent = set[str]()
+        """Servers that do not answer, of those that were looked at."""
 
     def add(self, registration: Registration, *, timed_out: bool = False) -> list[Registration]:
         """Wait for a job; those that have to go for it, which are one of the same prompt_id or the oldest.
@@ -63,10 +64,13 @@ class Registrations:
 
         Time runs only while all servers answer: a job may be on the one that does not.
         """
-        if self._last is not None and all(self._up.values()):
+        if self._last is not None and not self._silent:
             self._answered += min(max(0.0, at - self._last), _LONGEST_STEP)
         self._last = at
-        self._up[server] = up
+        if up:
+            self._silent.discard(server)
+        else:
+            self._silent.add(server)
         for waiting in self._waiting.values():
             if self._answered - waiting.since <= self._timeout:
                 return
@@ -76,4 +80,4 @@ class Registrations:
 
     def remove_server(self, server: str) -> None:
         """A server is not watched any more."""
-        self._up.pop(server, None)
+        self._silent.discard(server)

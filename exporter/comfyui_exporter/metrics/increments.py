@@ -30,11 +30,15 @@ class Increment:
     exemplar: Exemplar | None = None
 
 
-def increments(transition: Transition, patterns: Sequence[str]) -> Iterator[Increment]:
-    """Say what a transition adds. Everything a new job type may ever count stands at 0 from its submission on."""
+def increments(transition: Transition, patterns: Sequence[str], *, stands: bool = False) -> Iterator[Increment]:
+    """Say what a transition adds. Everything a new job type may ever count stands at 0 from its submission on.
+
+    `stands`: it does so already.
+    """
     match transition:
         case Submitted(run=run):
-            yield from standing(run.details.job_type, patterns, run.details.labels)
+            if not stands:
+                yield from standing(run.details.job_type, patterns, run.details.labels)
             yield Increment(families.JOBS_SUBMITTED, (run.details.job_type,))
         case TimedOut(run=run):
             yield Increment(families.JOB_TIMEOUTS, (run.details.job_type,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -39,24 +40,24 @@ class Lasting:
     def __init__(self, store: MetricStore, *, deferred: bool) -> None:
         self._store = store
         self._deferred = deferred
-        self._ahead: dict[Series, _Ahead] = {}
-        self._touched: dict[Series, None] = {}
+        self._ahead: defaultdict[str, dict[Series, _Ahead]] = defaultdict(dict)
+        self._touched: defaultdict[str, dict[Series, None]] = defaultdict(dict)
+        """Both by server: that one of many is added or goes costs nothing to the others."""
 
     def load(self, server: str, totals: Totals) -> None:
         """Continue from what was written down; once for each server, before anything of it is counted."""
         self._store.load_lasting(server, totals)
         if not self._deferred:
             return
+        of_server = self._ahead[server]
         for family, series in self._store.lasting(server).items():
             for labels, total in series.items():
-                self._ahead[server, family, labels] = _Ahead(total.value, list(total.counts))
+                of_server[server, family, labels] = _Ahead(total.value, list(total.counts))
 
     def forget(self, server: str) -> None:
         """A server is not watched any more."""
-        for series in [series for series in self._ahead if series[0] == server]:
-            del self._ahead[series]
-        for series in [series for series in self._touched if series[0] == server]:
-            del self._touched[series]
+        self._ahead.pop(server, None)
+        self._touched.pop(server, None)
 
     def add(self, server: str, increment: Increment) -> None:
         """Count.
@@ -67,27 +68,28 @@ class Lasting:
         if not self._deferred:
             self._show_at_once(server, increment)
             return
-        if server not in self._store.servers:
+        if not self._store.has_server(server):
             return
         family = increment.family
         series = (server, family, increment.labels)
-        if series not in self._ahead:
+        of_server = self._ahead[server]
+        if series not in of_server:
             series = (server, family, self._store.exposed(family, server, increment.labels))
-        ahead = self._ahead.get(series)
+        ahead = of_server.get(series)
         if ahead is not None and increment.amount == 0 and family.kind is Kind.COUNTER:
             return
         bounds = self._store.bounds(family)
         if ahead is None:
-            ahead = self._ahead[series] = _Ahead(0.0, [0] * (len(bounds) + 1) if bounds else [])
+            ahead = of_server[series] = _Ahead(0.0, [0] * (len(bounds) + 1) if bounds else [])
         ahead.add(increment, bounds)
-        self._touched[series] = None
+        self._touched[server][series] = None
 
     def take(self, server: str | None = None) -> dict[Series, Count]:
         """Give the series that changed since the last call, as they stand now; of one server, or of all."""
-        touched = [series for series in self._touched if server in {None, series[0]}]
-        for series in touched:
-            del self._touched[series]
-        return {series: self._ahead[series].count() for series in touched}
+        taken: dict[Series, Count] = {}
+        for name in tuple(self._touched) if server is None else (server,):
+            taken |= {series: self._ahead[name][series].count() for series in self._touched.pop(name, ())}
+        return taken
 
     def total(self, series: Series, count: Count) -> Total:
         """Put a series into the form in which it is kept."""

@@ -7,6 +7,7 @@ bytes and renders only what is new. Not for several threads: one event loop owns
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from comfyui_exporter.metrics import exposition, families, totals
@@ -50,13 +51,17 @@ class MetricStore:
             openmetrics: {family: exposition.metadata(family, openmetrics) for family in families.ALL}
             for openmetrics in (False, True)
         }
-        self._known: frozenset[str] = frozenset()
-        self._servers: tuple[str, ...] = ()
+        self._known: set[str] = set()
+        self._servers: list[str] = []
 
     @property
     def servers(self) -> tuple[str, ...]:
         """The servers whose series are kept, sorted by name: the order of a scrape."""
-        return self._servers
+        return tuple(self._servers)
+
+    def has_server(self, name: str) -> bool:
+        """Whether series of this server are kept."""
+        return name in self._known
 
     def add_server(self, name: str) -> None:
         """Begin to keep series of a server; nothing happens if that is so already.
@@ -67,11 +72,15 @@ class MetricStore:
         if not name or clean(name) != name:
             msg = f"{name!r} cannot be the name of a server"
             raise ValueError(msg)
-        self._watch(self._known | {name})
+        if name not in self._known:
+            self._known.add(name)
+            insort(self._servers, name)
 
     def remove_server(self, name: str) -> None:
         """Drop a server with all its series; nothing happens if it is not there."""
-        self._watch(self._known - {name})
+        if name in self._known:
+            self._known.remove(name)
+            self._servers.remove(name)
         self._label_bounds.forget(name)
         for blocks in self._blocks.values():
             blocks.pop(name, None)
@@ -179,6 +188,26 @@ class MetricStore:
                 {self.exposed(family, server, labels): _gauge_value(family, value) for labels, value in series.items()}
             )
 
+    def show(self, family: Family, server: str, value: float | None) -> None:
+        """Make this the gauge's only series on a server, without further labels; None: let it have none.
+
+        As `replace`, for what is told again and again of many servers and mostly stays as it is.
+
+        Raises:
+            ValueError: the value is NaN, or the family has further labels.
+        """
+        block = self._blocks[family].get(server)
+        if block is None:
+            if value is not None:
+                self.replace(family, server, {(): value})
+        elif block.series.get(()) != value:
+            self.replace(family, server, {} if value is None else {(): value})
+
+    def shows(self, family: Family, server: str) -> bool:
+        """Whether a family has any series on a server."""
+        block = self._blocks[family].get(server)
+        return block is not None and bool(block.series)
+
     def clear(self, family: Family, server: str | None) -> None:
         """Drop the family's series of a server."""
         self._blocks[family].pop(server, None)
@@ -201,7 +230,7 @@ class MetricStore:
             servers: Show only series of these; None shows those of all. Names that are not there show nothing.
             self_series: Whether to show the series without a server label.
         """
-        asked = self._known if servers is None else frozenset(servers)
+        asked = self._known if servers is None else set(servers)
         chosen = [name for name in self._servers if name in asked]
         pieces: list[bytes] = []
         for family, blocks in self._blocks.items():
@@ -266,10 +295,6 @@ class MetricStore:
             block.stand_at(labels, value, usable.get(0))
         elif block is not None:
             block.stand_at(labels, value, counts, usable)
-
-    def _watch(self, names: frozenset[str]) -> None:
-        self._known = names
-        self._servers = tuple(sorted(names))
 
     def _bounded(self, family: Family) -> tuple[str, ...]:
         return family.bounded + self._job_labels if family.job_labels else family.bounded

@@ -31,13 +31,16 @@ class Executor:
         """Name of the failure (see FAILURES) that a prompt is to meet, by prompt_id."""
         self._comfy = comfy
         self._time = time
-        self._speed = speed
+        self.speed = speed
+        """May be changed at any time; holds from the next wait on."""
         self._on_exit = on_exit
         self._wake = asyncio.Event()
+        self._hangs = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """A process starts: work from now on."""
+        self._hangs = False
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -46,6 +49,10 @@ class Executor:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def hang(self) -> None:
+        """What runs, or comes next, stops in the middle for good: only a new process works again."""
+        self._hangs = True
 
     def wake(self) -> None:
         """Something was put into the queue, or may have been."""
@@ -66,9 +73,11 @@ class Executor:
     async def _execute(self, execution: Execution) -> None:
         due = self._time.now_ms()
         for ms in self._work(execution):
-            due += ms / self._speed
+            due += ms / self.speed
             left = (due - self._time.now_ms()) / 1000
             await self._time.sleep(left if left > _TOO_SHORT_S else 0)
+            if self._hangs:
+                await asyncio.Event().wait()
 
     def _work(self, execution: Execution) -> Iterator[float]:
         name = self.accidents.pop(execution.prompt_id, None)

@@ -40,10 +40,8 @@ class Ground:
 
     def restore(self, known: Mapping[Identity, bool]) -> None:
         """Continue with entries that were accounted for, oldest first, each with whether it is ground."""
-        for identity, ground in known.items():
-            self._known[identity] = None
-            if not ground:
-                self._unverified[identity] = None
+        self._known |= dict.fromkeys(known)
+        self._unverified |= {identity: None for identity, ground in known.items() if not ground}
 
     def begin(self, mark: HistoryEntry | None) -> None:
         """Take the newest entry of the very first look as the mark: nothing up to it is ever counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from comfyui_exporter.tracker.lifecycle import Lifecycle
@@ -9,6 +10,12 @@ from comfyui_exporter.tracker.observations import QueueItem, QueueRead
 from comfyui_exporter.tracker.roster import Key, Roster
 from comfyui_exporter.tracker.runs import Run, State
 from comfyui_exporter.tracker.transitions import Transition
+
+MOST_OPEN = 50_000
+"""Runs without an end. ComfyUI is not read beyond 20,000 jobs, so those that are more left the queue long ago."""
+
+MOST_TWINS = 100
+"""Items of one prompt_id and number that are told apart; to do so costs the square of it."""
 
 
 class QueueMatching:
@@ -24,7 +31,9 @@ class QueueMatching:
         listed: dict[Key, tuple[list[QueueItem], list[QueueItem]]] = {}
         for column, items in enumerate((read.running, read.pending)):
             for item in items:
-                listed.setdefault((item.prompt_id, item.number), ([], []))[column].append(item)
+                twins = listed.setdefault((item.prompt_id, item.number), ([], []))[column]
+                if len(twins) < MOST_TWINS:
+                    twins.append(item)
         present = set[str]()
         for key, (running, pending) in listed.items():
             present |= self._match(read.at, key, running, pending, changes)
@@ -33,9 +42,18 @@ class QueueMatching:
         if read.complete:
             for run in self._roster.absent(present):
                 self._lifecycle.change(read.at, replace(run, state=State.COMPLETING), changes)
+        self._lose_oldest(read.at, present, changes)
         self._lifecycle.queue_read = True
         self._lifecycle.presume(read.at, changes)
         return changes
+
+    def _lose_oldest(self, at: float, present: Collection[str], changes: list[Transition]) -> None:
+        """Let go of more than can be: a queue that is another one in each read would fill the memory."""
+        excess = len(self._roster.open) - MOST_OPEN
+        if excess > 0:
+            gone = [run for run in self._roster.open if run.run_id not in present]
+            for run in gone[:excess]:
+                self._lifecycle.end(at, replace(run, state=State.LOST), changes)
 
     def _match(
         self,

@@ -234,11 +234,12 @@ class ServerWatch:
 
     async def _wait(self, until: float) -> None:
         """Wait, but no longer than until a frame comes in."""
+        # Cheaper than a timeout, which cancels the task to wake it.
+        over = asyncio.get_running_loop().call_later(max(_SHORTEST_WAIT, until - self._now()), self._woken.set)
         try:
-            async with asyncio.timeout(max(_SHORTEST_WAIT, until - self._now())):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+            await self._woken.wait()
+        finally:
+            over.cancel()
 
     # Telling
 

@@ -31,7 +31,7 @@ class MetricsHandler:
     async def __call__(self, request: web.Request) -> web.Response:
         """Answer one scrape."""
         servers = request.query.getall("server", [])
-        unknown = [name for name in servers if name not in self._store.servers]
+        unknown = [name for name in servers if not self._store.has_server(name)]
         if unknown:
             raise web.HTTPNotFound(text="no such server\n")
         if "slice" in request.query:
