@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,10 @@ from comfyui_exporter.failures import (
     UNKNOWN,
     FailureClassifier,
     FailurePattern,
+    TookTooLong,
     searched_text,
 )
+from comfyui_exporter.searching import SEARCH_TIME, bounded_search
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -298,3 +303,46 @@ def test_no_built_in_expression_takes_long_over_a_message_made_to_be_slow(unit):
     started = time.process_time()
     classifier.classify("RuntimeError", unit * 5000)
     assert time.process_time() - started < 0.5
+
+
+def backtracking(
+    search: Callable[[re.Pattern[str], str], bool] = bounded_search,
+) -> tuple[FailureClassifier, list[str]]:
+    """A classifier with an expression that takes for ever in `aaa...`, and the patterns that it told of."""
+    told: list[str] = []
+    pattern = FailurePattern.of("slow", "Slow", [r"(\w+\s*)+failed"])
+    return FailureClassifier([pattern], search=search, told=told.append), told
+
+
+def test_an_expression_that_backtracks_without_end_is_given_up() -> None:
+    classifier, told = backtracking()
+    began = time.process_time()
+    assert classifier.classify("RuntimeError", "a" * 4000 + " CUDA out of memory", "") == "cuda_oom"
+    assert time.process_time() - began < 10 * SEARCH_TIME
+    assert told == []
+    # It is right where it is quick.
+    assert classifier.classify("", "it failed", "") == "slow"
+
+
+def test_an_expression_that_was_given_up_three_times_is_not_asked_any_more() -> None:
+    searched: list[str] = []
+
+    def search(_: re.Pattern[str], text: str) -> bool:
+        searched.append(text)
+        raise TookTooLong
+
+    classifier, told = backtracking(search)
+    for number in range(5):
+        assert classifier.classify("", f"{number}", "") == "unknown"
+    assert (len(searched), told) == (3, ["slow"])
+
+
+def test_the_alarm_of_a_search_is_over_with_the_search() -> None:
+    assert bounded_search(re.compile("a"), "banana")
+    assert not bounded_search(re.compile("x"), "banana")
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_beside_the_main_thread_a_search_is_not_bounded_but_done() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(bounded_search, re.compile("a"), "banana").result()

@@ -164,6 +164,25 @@ async def test_a_job_that_already_runs_is_taken_up(made, simulation):
 # Who is told
 
 
+@pytest.mark.parametrize("extra", [{}, {"job_id": 7, "job_type": "video"}], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("all_jobs", [False, True])
+async def test_a_job_that_is_monitored_after_its_end_is_told_once(made, simulation, extra, all_jobs):
+    heard, database = Heard(), Database()
+    monitor = made(simulation.url, database=database, all_jobs=all_jobs)
+    monitor.add_progress_callback(heard)
+    await monitor.start_monitoring()
+    graph = video(Random(0)).graph
+    simulation.comfy.submit({"prompt": graph, "prompt_id": "p", "extra_data": extra})
+    await until(lambda: (found := monitor._monitor.board.find(prompt_id="p")) is not None and found.terminal)
+    monitor.monitor_job(7, "p", "video")
+    await until(lambda: any(update.job_id == 7 for update in heard.updates))
+    await until(lambda: any(update.job_id == 7 for _, update in database.written))
+    monitor.monitor_job(7, "p", "video")
+    await monitor.stop_monitoring()
+    ends = [update for update in heard.updates if update.terminal and update.job_id == 7]
+    assert [update.status for update in ends] == ["completed"]
+
+
 async def test_only_monitored_jobs_are_told_unless_all_are_asked_for(made, simulation):
     some, every = made(simulation.url), made(simulation.url, all_jobs=True)
     heard, all_heard = Heard(), Heard()
@@ -253,7 +272,7 @@ async def test_a_callback_may_stop_the_monitor(made):
 
 
 async def test_the_database_gets_every_status_and_progress_once_a_second_at_most(made, simulation):
-    simulation.executor._speed = 15
+    simulation.executor.speed = 15
     database, heard = Database(), Heard()
     monitor = made(simulation.url, database)
     monitor.add_progress_callback(heard)
@@ -280,7 +299,7 @@ async def test_an_estimate_is_timezone_aware_and_the_end_once_it_is_over(made, s
     for number in range(4):
         submit(simulation, f"before{number}")
         await until(lambda number=number: heard.ended(f"before{number}"))
-    simulation.executor._speed = 2
+    simulation.executor.speed = 2
     monitor.monitor_job(1, "p")
     assert await monitor.estimate_completion(1) is None
     submit(simulation, "p")
@@ -348,6 +367,19 @@ async def test_starting_and_stopping_twice_changes_nothing_and_it_starts_again(m
     monitor.monitor_job(1, "p")
     submit(simulation, "p")
     await until(lambda: heard.ended("p"))
+
+
+async def test_what_is_submitted_right_after_the_start_is_not_missed_however_short_it_is(simulation):
+    async with ComfyUIClient(simulation.url) as client, StatusMonitor(client, websocket_port=None) as monitor:
+        assert monitor._monitor.ready
+
+
+async def test_a_comfyui_that_does_not_answer_holds_up_the_start_for_a_moment_only(monkeypatch):
+    monkeypatch.setattr("comfyui_exporter.library.FIRST_LOOK", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with ComfyUIClient(url) as client, StatusMonitor(client, websocket_port=None) as monitor:
+            assert not monitor._monitor.ready
 
 
 async def test_two_starts_at_once_are_one(made):
@@ -522,7 +554,7 @@ async def test_no_file_is_written_and_no_log_handler_is_set(made, simulation, tm
 
 
 async def test_a_program_submits_and_iterates(simulation):
-    simulation.executor._speed = 20
+    simulation.executor.speed = 20
     async with ComfyUIClient(simulation.url) as client, StatusMonitor(client, websocket_port=None) as monitor:
         async with aclosing(monitor.updates()) as updates:
             prompt_id = await client.submit_workflow(video(Random(1)).graph)
@@ -550,7 +582,7 @@ def page_of(name):
 
 
 async def test_the_page_submits_a_job_and_follows_it(simulation, monkeypatch, capsys):
-    simulation.executor._speed = 20
+    simulation.executor.speed = 20
     monkeypatch.setenv("COMFYUI_URL", simulation.url)
     async with asyncio.timeout(PATIENCE):
         update = await page_of("generate")(video(Random(1)).graph)
@@ -559,7 +591,7 @@ async def test_the_page_submits_a_job_and_follows_it(simulation, monkeypatch, ca
 
 
 async def test_the_page_is_told_by_callback_iteration_and_database(simulation, monkeypatch, capsys):
-    simulation.executor._speed = 20
+    simulation.executor.speed = 20
     monkeypatch.setenv("COMFYUI_URL", simulation.url)
     watching = asyncio.create_task(page_of("watch")())
     out = ""

@@ -8,7 +8,8 @@ timeout, and a state_dict that lists size mismatches is a bad model before it is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 UNKNOWN = "unknown"
@@ -20,6 +21,9 @@ TAIL_LENGTH = 1000
 exceptions and command output at the end; what lies between are tensors and state_dict keys, which can be megabytes."""
 
 _TYPE_LENGTH = 200
+
+_PATIENCE = 3
+"""Searches of one expression that may take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,35 @@ class FailurePattern:
         return cls(id, title, tuple(map(_compile, regexes)), None if node_types is None else _compile(node_types))
 
 
+class TookTooLong(Exception):  # noqa: N818  what happened to the search
+    """A search was given up."""
+
+
+def _search(regex: re.Pattern[str], text: str) -> bool:
+    return regex.search(text) is not None
+
+
 class FailureClassifier:
     """Finds the pattern of a failure.
 
-    A custom pattern may have the id of a built-in one: it then adds to it, and its title is the one shown. How long a
-    custom expression takes is bounded only by the length of what it searches (about 5,000 characters): an expression
-    that backtracks badly can still take long, so expressions are for whoever may write the configuration.
+    A custom pattern may have the id of a built-in one: it then adds to it, and its title is the one shown. Whoever
+    submits jobs writes what is searched, and an expression that backtracks badly can take for ever in 5,000
+    characters. So custom ones are searched with `search`, which may raise TookTooLong: then that one does not match,
+    and after the third time it is not asked any more, which `told` is told with the id of its pattern.
     """
 
-    def __init__(self, custom: Sequence[FailurePattern] = ()) -> None:
+    def __init__(
+        self,
+        custom: Sequence[FailurePattern] = (),
+        *,
+        search: Callable[[re.Pattern[str], str], bool] = _search,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._patterns = (*custom, *BUILT_IN)
+        self._custom = frozenset(regex for pattern in custom for regex in pattern.regexes)
+        self._search = search
+        self._told = told
+        self._given_up = Counter[re.Pattern[str]]()
         self._titles: dict[str, str] = {}
         for pattern in (*self._patterns, _UNKNOWN_PATTERN):
             self._titles.setdefault(pattern.id, pattern.title)
@@ -72,12 +95,25 @@ class FailureClassifier:
         """The id of the first pattern that matches; `unknown` if none does."""
         text = searched_text(exception_type, message)
         for pattern in self._patterns:
-            if any(regex.search(text) for regex in pattern.regexes):
+            if any(self._matches(pattern, regex, text) for regex in pattern.regexes):
                 return pattern.id
         for pattern in self._patterns:
             if pattern.node_types is not None and pattern.node_types.fullmatch(node_type[:_TYPE_LENGTH]):
                 return pattern.id
         return UNKNOWN
+
+    def _matches(self, pattern: FailurePattern, regex: re.Pattern[str], text: str) -> bool:
+        if regex not in self._custom:
+            return regex.search(text) is not None
+        if self._given_up[regex] >= _PATIENCE:
+            return False
+        try:
+            return self._search(regex, text)
+        except TookTooLong:
+            self._given_up[regex] += 1
+            if self._given_up[regex] == _PATIENCE:
+                self._told(pattern.id)
+            return False
 
 
 def searched_text(exception_type: str, message: str) -> str:
@@ -160,7 +196,7 @@ BUILT_IN: tuple[FailurePattern, ...] = (
             r"Connect(ion)?[ _]?(timed? ?out|refused|reset|aborted|closed|lost|error)",
             r"\bConnection to \S+ timed out",
             r"(Cannot|Could not|couldn.t|Failed to|Unable to) (connect|establish a (new )?connection)\b",
-            r"Client(Connector|OS|Proxy)\w*Error",
+            r"Client(Connector|OS|Proxy)\w{0,40}Error",
             r"Max retries exceeded with url",
             r"ReadTimeout|Read timed out",
             r"ServerDisconnected|Server disconnected|RemoteDisconnected|Remote end closed connection",

@@ -6,20 +6,21 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from comfyui_exporter.access import access_of
 from comfyui_exporter.comfyui.client import ComfyUIClient
 from comfyui_exporter.comfyui.submission import JobTypeRule, SubmissionReader
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
-from comfyui_exporter.eta.predictor import LearningPredictor
+from comfyui_exporter.eta.late import LatePredictor
 from comfyui_exporter.failures import FailureClassifier, FailurePattern
 from comfyui_exporter.jobs.registrations import Registrations
+from comfyui_exporter.searching import bounded_search
 from comfyui_exporter.tracker.memory import Memory
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
@@ -55,7 +56,9 @@ class Understanding:
     def learn(self, config: Config) -> None:
         """Go by another configuration; watches that began before keep their rules of job types."""
         self._classifier = FailureClassifier(
-            [FailurePattern.of(own.pattern, own.title, [own.regex]) for own in config.failure_patterns]
+            [FailurePattern.of(own.pattern, own.title, [own.regex]) for own in config.failure_patterns],
+            search=bounded_search,
+            told=_tell_of_slow,
         )
         self.submissions = SubmissionReader(
             [JobTypeRule(rule.job_type, rule.node_types) for rule in config.job_types], config.job_labels
@@ -78,6 +81,10 @@ class Understanding:
     def title(self, pattern: str) -> str:
         """Put a failure pattern into words."""
         return self._classifier.title(pattern)
+
+
+def _tell_of_slow(pattern: str) -> None:
+    log.error("the regex of a failure pattern took too long three times and is not used any more: %s", pattern)
 
 
 @dataclass(slots=True)
@@ -118,7 +125,9 @@ def phase_of(server: str, among: int, poll_interval: float) -> float:
 
 
 TOGETHER = 32
-"""Servers that are stopped and begun anew at a time: of many, none is unwatched for long."""
+"""Servers that are begun, or stopped and begun anew, at a time: of many, none is unwatched for long."""
+
+_Each = TypeVar("_Each")
 
 _LONG = 0.02
 
@@ -134,6 +143,11 @@ class Breath:
         if time.monotonic() - self._last >= _LONG:
             await asyncio.sleep(0)
             self._last = time.monotonic()
+
+
+def together(several: Sequence[_Each]) -> Iterator[Sequence[_Each]]:
+    """Give some of them at a time."""
+    return (several[place : place + TOGETHER] for place in range(0, len(several), TOGETHER))
 
 
 async def _stopped(tasks: Collection[asyncio.Task[None]]) -> None:
@@ -164,7 +178,7 @@ class Fleet:
         self._clock = clock
         self._rng = rng
         self._connectors = connectors
-        self._predictors: dict[str, LearningPredictor] = {}
+        self._predictors: dict[str, LatePredictor] = {}
         self.watched: dict[str, Watched] = {}
 
     @property
@@ -172,9 +186,12 @@ class Fleet:
         """The watch of every server."""
         return tuple(each.watch for each in self.watched.values())
 
-    def predictor_of(self, server: str) -> LearningPredictor:
+    def predictor_of(self, server: str) -> LatePredictor:
         """Give what learns how long the jobs of a server take."""
-        return self._predictors.setdefault(server, LearningPredictor())
+        predictor = self._predictors.get(server)
+        if predictor is None:
+            predictor = self._predictors[server] = LatePredictor()
+        return predictor
 
     def nodes_of(self, server: str, run: Run) -> tuple[NodeReport, ...]:
         """Give the nodes of a run with what was heard of them."""
@@ -244,9 +261,7 @@ class Fleet:
             for name, watched in self.watched.items()
             if name in servers and not watched.same(servers[name], config)
         }
-        names = list(others)
-        for start in range(0, len(names), TOGETHER):
-            some = names[start : start + TOGETHER]
+        for some in together(tuple(others)):
             # They stay among the watched until others take their place: what is registered meanwhile goes to them.
             await _stopped([others[name].task for name in some])
             for name in some:
@@ -256,7 +271,8 @@ class Fleet:
 
     async def end(self, names: Collection[str]) -> None:
         """Stop watching these servers, and close their connections."""
-        await _stopped([self.watched.pop(name).task for name in names])
+        for some in together(tuple(names)):
+            await _stopped([self.watched.pop(name).task for name in some])
 
     def forget(self, name: str) -> None:
         """Forget what was learned of a server that is watched no more."""

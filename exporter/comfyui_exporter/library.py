@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,9 @@ log = logging.getLogger("comfyui_exporter.library")
 
 PROGRESS_EVERY = 1.0
 """Seconds between calls of the database for the progress of one job; changes of status are written at once."""
+
+FIRST_LOOK = 2.0
+"""Seconds that a ComfyUI which does not answer may hold up the start."""
 
 Callback = Callable[[ProgressUpdate], Awaitable[None] | None]
 
@@ -114,7 +118,7 @@ class StatusMonitor(Reader):
         await self.stop_monitoring()
 
     async def start_monitoring(self) -> None:
-        """Begin to watch; it need not be up yet. A second call changes nothing.
+        """Begin to watch, and have a first look if ComfyUI is up; it need not be. A second call changes nothing.
 
         Raises:
             OSError: the port of the push service is taken.
@@ -142,6 +146,10 @@ class StatusMonitor(Reader):
             (callback, feed, self._call_task(callback, feed) if task is None else task)
             for callback, feed, task in self._callbacks
         ]
+        # What ends before the first look is never known; whoever submits after this call is not to be too early.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                await self._monitor.first_look()
 
     async def stop_monitoring(self) -> None:
         """Stop watching, hand out what waits, and close what was opened. A second call changes nothing."""
@@ -199,6 +207,10 @@ class StatusMonitor(Reader):
             job_type=None if job_type == "unknown" else job_type,
             batch_id=batch_id,
         )
+        known = self._monitor.board.find(prompt_id=comfyui_prompt_id)
+        # Tagged as it is registered now, the board has nothing new to tell; and if it ended, nothing ever comes.
+        if known is not None and known.run_id not in self._runs:
+            self.job(known)
         return True
 
     async def get_progress(self, job_id: int | str) -> ProgressUpdate | None:

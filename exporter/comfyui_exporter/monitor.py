@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from comfyui_exporter.config.changes import without_these
 from comfyui_exporter.config.model import Config
 from comfyui_exporter.config.servers import ServerConfig
 from comfyui_exporter.fanout import Fanout
-from comfyui_exporter.fleet import Breath, Fleet, Understanding
+from comfyui_exporter.fleet import FEW, Breath, Fleet, Understanding, together
 from comfyui_exporter.jobs.board import JobBoard
 from comfyui_exporter.jobs.history import BoardHistory, JobHistory
 from comfyui_exporter.jobs.registrations import Registrations
@@ -26,6 +28,7 @@ from comfyui_exporter.metrics.lasting import Lasting
 from comfyui_exporter.metrics.sink import MetricSink
 from comfyui_exporter.metrics.store import MetricStore, SelfSource
 from comfyui_exporter.store.errors import StoreAwayError, StoreRefusedError
+from comfyui_exporter.teaching import Teaching
 from comfyui_exporter.tracker.progress import NodeReport
 from comfyui_exporter.tracker.registration import Registration
 from comfyui_exporter.tracker.runs import Run
@@ -41,8 +44,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("comfyui_exporter.monitor")
 
-LESSONS = 300
-"""Completed jobs of each server from which estimates are learned at the start."""
+
+@contextmanager
+def made_to_stay() -> Iterator[None]:
+    """For a process that is ours alone: what is made in here is never looked at as garbage.
+
+    Of many servers that are millions of objects. To look through them takes half of the time of a start, and later
+    would hold everybody up for hundreds of milliseconds now and then.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _RegistrationTimeouts(Sink):
@@ -121,6 +136,7 @@ class Monitor:
             rng or Random(),  # noqa: S311  jitter and client ids, no secrets
             connectors or {},
         )
+        self._teaching = Teaching(self._lessons)
         self._restored: dict[str, Restored] = {}
         self._early: list[Registration] = []
         """What was registered before the store was opened."""
@@ -137,6 +153,11 @@ class Monitor:
         # A server that a reload adds later is no reason to take all others for unready.
         self._was_ready = self._was_ready or all(watch.tried.is_set() for watch in self._fleet.watches)
         return self._was_ready
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether servers are watched whose jobs of before are still to be learned from."""
+        return self._teaching.under_way
 
     async def first_look(self) -> None:
         """Wait until `ready`."""
@@ -178,8 +199,7 @@ class Monitor:
             raise
 
     async def _restore_all(self, keeper: Keeper) -> None:
-        for server in self._config.servers:
-            await self._restore(keeper, server.name)
+        await self._restore(keeper, [server.name for server in self._config.servers])
         for registration, at, status in await keeper.restore.registrations():
             if self._registrations.waiting_for(registration.prompt_id) is not None:
                 keeper.log.unregistered(registration)  # it was registered anew before we were opened
@@ -188,20 +208,38 @@ class Monitor:
             self.board.registered(registration, at, status)
         await keeper.restore_batches(self.board)
 
-    async def _restore(self, keeper: Keeper, server: str) -> None:
-        config, now = self._config, self._clock.now()
-        restored = await keeper.restore.server(server, self._clock.wall(now), config.keep_finished, config.max_finished)
+    async def _restore(self, keeper: Keeper, servers: Sequence[str]) -> None:
+        """Take up what is kept of these servers, or raise."""
+        config = self._config
+        breath = Breath()
+        now = self._clock.now()
+        unix = self._clock.wall(now)
+        known = keeper.restore.servers(servers, unix, config.keep_finished, config.max_finished)
+        async with aclosing(known):
+            async for server, restored in known:
+                await self._take_up(keeper, server, restored, now)
+                await breath.take()
+        if len(servers) <= FEW:
+            # That takes no time for which it would be worth to be without estimates.
+            await self._teaching.finish(servers)
+
+    async def _take_up(self, keeper: Keeper, server: str, restored: Restored, now: float) -> None:
         self._metric_sink.remove_server(server)  # of an earlier start: that is in the totals
         self._metric_sink.add_server(server, restored.totals)
-        await keeper.restore.rewrite_totals(server, restored.totals, self.metrics.export_lasting(server))
+        await keeper.restore.rewrite_totals(server, restored.totals, self.metrics)
         self.board.add_server(server)
         if restored.memory is not None:
             self.board.restore(server, (*restored.memory.finished_runs, *restored.memory.open_runs), now)
         self._restored[server] = restored
         self._fleet.forget(server)  # of an earlier start: that is in the log
-        predictor = self._fleet.predictor_of(server)
-        for run in await keeper.restore.lessons(server, LESSONS):
-            predictor.learn(run)
+        self._teaching.owe(server, self._fleet.predictor_of(server), restored.lessons)
+
+    async def _lessons(self, servers: Sequence[str]) -> Mapping[str, Sequence[Run]]:
+        try:
+            return {} if self.keeper is None else await self.keeper.restore.lessons(servers)
+        except (StoreAwayError, ValueError) as error:
+            log.warning("estimates begin anew on %s, whose jobs cannot be read: %s", ", ".join(servers), error)
+            return {}
 
     def start(self) -> None:
         """Begin to watch; needs a running loop."""
@@ -213,6 +251,7 @@ class Monitor:
         self._register_early()
         if self.keeper is not None:
             self.keeper.start(self._config.store.retention, self._unix, lambda: self._fleet.watched)
+        self._teaching.start()
         self.metrics.set(families.SERVERS, None, (), len(self._fleet.watched))
 
     def _begin(self, server: ServerConfig) -> None:
@@ -229,6 +268,7 @@ class Monitor:
 
     async def stop(self) -> None:
         """Stop watching and close every connection."""
+        await self._teaching.stop()
         await self._fleet.end(tuple(self._fleet.watched))
         if self.keeper is not None:
             await self.keeper.close()
@@ -334,23 +374,42 @@ class Monitor:
         breath = Breath()
         # What waits may be of a server that was watched before: to read less than that would lose it.
         away = bool(servers) and self.keeper is not None and not await self.keeper.log.commit()
-        for server in servers:
-            try:
-                if self.keeper is None:
-                    self._metric_sink.add_server(server.name)
-                    self.board.add_server(server.name)
-                elif away:
-                    raise StoreAwayError("the store does not take what happened")
+        for some in together(servers):
+            problems = await self._prepare([server.name for server in some], away=away)
+            for server in some:
+                error = problems.get(server.name)
+                if error is None:
+                    self._begin(server)
                 else:
-                    await self._restore(self.keeper, server.name)
-                    await self.keeper.restore_batches(self.board, server.name)
-            except (StoreAwayError, ValueError) as error:
-                self._forget(server.name)
-                undone.append(f"{server.name} is not watched, as what is kept of it cannot be read: {error}")
-            else:
-                self._begin(server)
-            await breath.take()
+                    self._forget(server.name)
+                    undone.append(f"{server.name} is not watched, as what is kept of it cannot be read: {error}")
+                await breath.take()
+        self._teaching.start()
         return tuple(undone)
+
+    async def _prepare(self, servers: Sequence[str], *, away: bool) -> dict[str, Exception]:
+        """Let servers be there, with what is kept of them; says of which that cannot be had now, and why."""
+        if away:
+            return dict.fromkeys(servers, StoreAwayError("the store does not take what happened"))
+        if self.keeper is None:
+            for server in servers:
+                self._metric_sink.add_server(server)
+                self.board.add_server(server)
+            return {}
+        try:
+            await self._restore(self.keeper, servers)
+            await self.keeper.restore_batches(self.board, servers)
+        except StoreAwayError as error:
+            return dict.fromkeys(servers, error)
+        except ValueError as error:
+            if len(servers) == 1:
+                return {servers[0]: error}
+            # What makes no sense is of one of them, and nothing to the others.
+            problems: dict[str, Exception] = {}
+            for server in servers:
+                problems |= await self._prepare([server], away=False)
+            return problems
+        return {}
 
     def _forget(self, name: str) -> None:
         """Show nothing more of a server; what is kept of it stays, should it come back."""
@@ -360,6 +419,7 @@ class Monitor:
         self._metric_sink.remove_server(name)
         self.board.remove_server(name)
         self._registrations.remove_server(name)
+        self._teaching.forget(name)
         self._fleet.forget(name)
 
     def _sink_failed(self, name: str) -> None:

@@ -58,6 +58,11 @@ async def test_a_new_file_is_for_its_owner_alone(tmp_path):
     assert (tmp_path / "jobs.db").stat().st_mode & 0o077 == 0
 
 
+async def test_a_new_folder_is_for_its_owner_alone(tmp_path):
+    await made(tmp_path / "state/jobs.db")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("content", [b"dear diary\n" * 500, b"SQLite format 3\0" + b"\xff" * 5_000, b"x"])
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "jobs.db"
@@ -91,7 +96,7 @@ async def test_a_store_of_a_newer_exporter_is_refused_and_left_as_it_is(tmp_path
     await made(path)
     change(path, "UPDATE comfyui_store SET version = 99")
     before = path.read_bytes()
-    assert await refusal(path) == "its version is 99, of a newer exporter; this one knows versions up to 1"
+    assert await refusal(path) == "its version is 99, of a newer exporter; this one knows versions up to 2"
     assert path.read_bytes() == before
 
 

@@ -161,6 +161,10 @@ def test_every_registration_comes_back_as_it_was_written(opened, at, status, **f
     assert wait(Restore(database, rows, rows.stamp).registrations()) == [(registration, at, status)]
 
 
+async def restored(restore):
+    return {server: known async for server, known in restore.servers(["gpu0"], 0.0, 900.0, 100)}["gpu0"]
+
+
 @QUICK
 @given(
     newest=st.one_of(st.none(), st.tuples(prompt_ids, numbers, milliseconds)), before_ms=milliseconds,
@@ -184,7 +188,7 @@ def test_how_far_a_history_was_read_comes_back(opened, known, **fields):
         for seq, (identity, ground) in enumerate(known)
     }
     wait(database.write(Batch(entries=entries, servers={"gpu0": row})))
-    memory = wait(Restore(database, rows, rows.stamp).server("gpu0", 0.0, 900.0, 100)).memory
+    memory = wait(restored(Restore(database, rows, rows.stamp))).memory
     assert memory.mark == mark
     assert list(memory.known.items()) == known
 
@@ -201,7 +205,7 @@ def test_totals_come_back_as_they_were_written(opened, labels, value, bounds):
     wait(database.run(delete(TOTALS)))
     wait(database.write(Batch(totals={("gpu0", "f", ()): total_row("gpu0", "f", total)})))
     (row,) = wait(database.rows(select(TOTALS)))
-    assert total_of(row) == total
+    assert total_of(row["labels"], row["value"], row["bounds"], row["counts"]) == total
 
 
 def test_labels_follow_their_names_when_others_are_configured():
@@ -216,4 +220,4 @@ def test_as_many_long_labels_as_anyone_configures_are_kept(opened):
     total = Total({f"label{n}": LONG[:200] for n in range(12)}, 3.0)
     wait(database.write(Batch(totals={("gpu0", "f", ()): total_row("gpu0", "f", total)})))
     (row,) = wait(database.rows(select(TOTALS)))
-    assert total_of(row) == total
+    assert total_of(row["labels"], row["value"], row["bounds"], row["counts"]) == total

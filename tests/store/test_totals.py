@@ -7,8 +7,8 @@ from sqlalchemy import func, inspect, select, text
 
 from comfyui_exporter.store.database import open_database
 from comfyui_exporter.store.errors import StoreRefusedError
-from comfyui_exporter.store.migrations import migrate
-from comfyui_exporter.store.restore import retain
+from comfyui_exporter.store.migrations import MIGRATIONS, VERSION, migrate
+from comfyui_exporter.store.retention import retain
 from comfyui_exporter.store.schema import ENTRIES, RUNS, STORE, TOTALS, metadata
 from store.exporter import NOON, entry, item
 
@@ -123,7 +123,7 @@ async def test_rows_go_a_part_at_a_time(url, exporters):
 
 
 async def test_entries_that_no_history_can_have_any_more_go(url, exporters, monkeypatch):
-    monkeypatch.setattr("comfyui_exporter.store.restore.MAX_KNOWN", 3)
+    monkeypatch.setattr("comfyui_exporter.store.retention.MAX_KNOWN", 3)
     exporter = await exporters(url, servers=("gpu0", "gpu1"))
     exporter.look().look(server="gpu1")
     exporter.ends(*(entry(f"j{n}", n, 1_000 * (n + 1)) for n in range(8)))
@@ -167,30 +167,52 @@ def _fail(connection):
     raise RuntimeError(message)
 
 
-def version_two(monkeypatch, *steps):
-    def migrate_to_two(connection, writer):
-        migrate(connection, writer, 1 + len(steps), dict(enumerate(steps, start=1)))
+def newer(monkeypatch, *steps):
+    def migrate_further(connection, writer):
+        migrations = MIGRATIONS | dict(enumerate(steps, start=VERSION))
+        migrate(connection, writer, VERSION + len(steps), migrations)
 
-    monkeypatch.setattr("comfyui_exporter.store.database.migrate", migrate_to_two)
+    monkeypatch.setattr("comfyui_exporter.store.database.migrate", migrate_further)
 
 
-async def test_a_store_of_version_1_becomes_one_of_version_2_with_all_that_it_holds(url, exporters, monkeypatch):
+async def test_a_store_becomes_one_of_the_next_version_with_all_that_it_holds(url, exporters, monkeypatch):
     exporter = await exporters(url)
     exporter.look()
     exporter.ends(entry("a"))
     await exporter.commit()
     await exporter.crash()
     with monkeypatch.context() as patch:
-        version_two(patch, _add_column)
+        newer(patch, _add_column)
         for _ in range(2):
             version, found = await tables(url)
-            assert version == 2
+            assert version == VERSION + 1
             assert "extra" in [name for name, _, _ in found["comfyui_runs"][0]]
         exporter = await exporter.next(url)
         assert exporter.counted() == {"submitted": 1, "completed": 1}
         await exporter.close()
-    with pytest.raises(StoreRefusedError, match="its version is 2, of a newer exporter"):
+    with pytest.raises(StoreRefusedError, match=f"its version is {VERSION + 1}, of a newer exporter"):
         await open_database(url)
+
+
+OF_VERSION_2 = ("comfyui_runs_server", "comfyui_totals_server")
+
+
+async def test_a_store_of_version_1_is_given_the_indexes_of_version_2_and_keeps_all_that_it_holds(url, exporters):
+    exporter = await exporters(url)
+    exporter.look()
+    exporter.queue(item("open", 1))
+    exporter.ends(entry("a"))
+    await exporter.commit()
+    await exporter.database.run(*(text(f"DROP INDEX {name}") for name in OF_VERSION_2))
+    await exporter.database.run(text("UPDATE comfyui_store SET version = 1"))
+    await exporter.crash()
+    again = await exporter.next(url)
+    assert again.counted() == {"submitted": 2, "completed": 1}
+    assert list(again.open_runs()) == ["open"]
+    await again.close()
+    version, found = await tables(url)
+    assert version == VERSION
+    assert set(OF_VERSION_2) <= {name for _, indexes in found.values() for name in indexes}
 
 
 async def test_a_migration_that_fails_leaves_the_store_as_it_was(url, exporters, monkeypatch):
@@ -201,7 +223,7 @@ async def test_a_migration_that_fails_leaves_the_store_as_it_was(url, exporters,
     await exporter.crash()
     before = await tables(url)
     with monkeypatch.context() as patch:
-        version_two(patch, _add_column, _fail)
+        newer(patch, _add_column, _fail)
         with pytest.raises(StoreRefusedError, match="this migration fails"):
             await open_database(url)
     assert await tables(url) == before
@@ -212,7 +234,7 @@ async def test_a_migration_that_fails_leaves_the_store_as_it_was(url, exporters,
 
 async def test_a_new_store_has_the_tables_that_the_schema_says(url):
     version, found = await tables(url)
-    assert version == 1
+    assert version == VERSION
     assert {name: [column for column, _, _ in columns] for name, (columns, _) in found.items()} == {
         name: [column.name for column in table.columns] for name, table in metadata.tables.items()
     }

@@ -19,8 +19,8 @@ class Backend(Protocol):
     def prepare(self) -> None:
         """Whatever is to be done before an engine is made; may touch the disk."""
 
-    def engine(self) -> AsyncEngine:
-        """Make the engine."""
+    def engine(self, *, patient: bool = False) -> AsyncEngine:
+        """Make the engine; `patient`: for statements that may take however long they take."""
 
     async def attend(self, connection: AsyncConnection) -> None:
         """Make sure that we alone write, on the connection that does."""

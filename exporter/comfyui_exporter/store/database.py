@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -22,6 +22,9 @@ from comfyui_exporter.store.schema import ALERTS, ENTRIES, RUNS, SERVERS, STORE,
 
 _WRITE_SECONDS = 60.0
 """A commit that takes longer than this is given up and tried again; a server that is gone may never say so."""
+
+_PART = 1000
+"""Rows that are taken at a time: some milliseconds."""
 
 
 class Database:
@@ -52,9 +55,14 @@ class Database:
             StoreRefusedError: it cannot be used, and the message says why.
         """
         try:
-            connection = await self._connect()
-            await connection.run_sync(migrate, self._writer)
-            await connection.commit()
+            await self._connect()
+            # On a connection with all the time that it needs: an index of many millions of rows takes minutes.
+            engine = self._backend.engine(patient=True)
+            try:
+                async with engine.begin() as connection:
+                    await connection.run_sync(migrate, self._writer)
+            finally:
+                await engine.dispose()
         except BaseException as error:
             await self.close()
             if isinstance(error, Exception) and not isinstance(error, StoreRefusedError):
@@ -170,6 +178,23 @@ class Database:
         try:
             async with asyncio.timeout(_WRITE_SECONDS), self._engine.connect() as connection:
                 return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        except Exception as error:
+            raise StoreAwayError(_words(error)) from error
+
+    async def read(self, statement: Any, take: Callable[[Sequence[Any]], None]) -> None:
+        """Read what may be much: `take` is given some rows at a time, and everybody else goes on in between.
+
+        Raises:
+            StoreAwayError: it could not be read.
+            ValueError: `take` cannot make anything of it.
+        """
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS), self._engine.connect() as connection:
+                result = await connection.stream(statement)
+                async for part in result.partitions(_PART):
+                    take(part)
+        except ValueError:
+            raise
         except Exception as error:
             raise StoreAwayError(_words(error)) from error
 

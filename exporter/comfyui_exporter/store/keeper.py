@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from comfyui_exporter.jobs.board import JobBoard
@@ -14,7 +14,8 @@ from comfyui_exporter.store.database import Database, open_database
 from comfyui_exporter.store.errors import BadRowsError, StoreAwayError, StoreLostError, StoreRefusedError
 from comfyui_exporter.store.history import LogHistory
 from comfyui_exporter.store.log import JobLog
-from comfyui_exporter.store.restore import Restore, retain
+from comfyui_exporter.store.restore import Restore
+from comfyui_exporter.store.retention import retain
 from comfyui_exporter.store.rows import RunRows
 
 if TYPE_CHECKING:
@@ -55,19 +56,16 @@ class Keeper:
         """Close, and write nothing any more."""
         await self.database.close()
 
-    async def restore_batches(self, board: JobBoard, of_server: str | None = None) -> None:
-        """Let batches with open jobs count those that ended and are not in memory any more; of one server, or of all.
+    async def restore_batches(self, board: JobBoard, servers: Sequence[str] | None = None) -> None:
+        """Let batches with open jobs count those that ended and left memory; of these servers, or of all.
 
         Raises:
             StoreAwayError: they cannot be read.
         """
-        for batch_id in tuple(board.active_batches):
-            for server, ended in (
-                await self.restore.ended_of_batch(batch_id, lambda run_id: board.get(run_id) is None)
-            ).items():
-                if of_server not in {None, server}:
-                    continue
-                board.restore_batch(batch_id, ended.counts, ended.seconds, timed=ended.timed, server=server)
+        batch_ids = list(board.active_batches)
+        found = await self.restore.ended_of_batches(batch_ids, servers, lambda run_id: board.get(run_id) is None)
+        for (batch_id, server), ended in found.items():
+            board.restore_batch(batch_id, ended.counts, ended.seconds, timed=ended.timed, server=server)
 
     def outbox(self) -> StoredOutbox:
         """Give the place where webhooks wait."""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, inspect, select, update
+from sqlalchemy import Connection, inspect, select, text, update
 
 from comfyui_exporter.store.errors import StoreRefusedError
 from comfyui_exporter.store.schema import STORE, metadata
 
-VERSION = 1
+VERSION = 2
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
+
+def _find_servers(connection: Connection) -> None:
+    """Version 2: what is kept of one server is found without looking at that of all others."""
+    # As they were named then, whatever the tables of today are called.
+    connection.execute(text("CREATE INDEX comfyui_runs_server ON comfyui_runs (server, state, ended_at)"))
+    connection.execute(text("CREATE INDEX comfyui_totals_server ON comfyui_totals (server)"))
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _find_servers}
 """By the version that they lead away from. Each runs in the transaction that also raises the version."""
 
 

@@ -41,14 +41,17 @@ class PostgresBackend:
             message = "the driver is not installed: pip install 'comfyui-exporter[postgres]'"
             raise StoreRefusedError(message) from None
 
-    def engine(self) -> AsyncEngine:
-        """Make the engine."""
+    def engine(self, *, patient: bool = False) -> AsyncEngine:
+        """Make the engine; `patient`: for statements that may take however long they take."""
         import asyncpg  # noqa: PLC0415
 
         async def connect() -> Any:
             # asyncpg reads the URL itself, with sslmode, several hosts and the PG* variables, as libpq does.
             return await asyncpg.connect(
-                self._url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS, server_settings=_SETTINGS
+                self._url,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=None if patient else _COMMAND_SECONDS,
+                server_settings=_SETTINGS,
             )
 
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_size=4, pool_pre_ping=True)

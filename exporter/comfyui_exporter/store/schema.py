@@ -95,6 +95,8 @@ RUNS = Table(
     *(Index(f"comfyui_runs_{name}", name, postgresql_using="hash") for name in ("prompt_id", "job_id", "batch_id")),
     Index("comfyui_runs_ended_at", "ended_at"),
     Index("comfyui_runs_status", "status", "seq"),
+    # What a start reads of each server: the open runs, and the newest of those that ended in some way.
+    Index("comfyui_runs_server", "server", "state", "ended_at"),
 )
 """Every run from its first sighting on."""
 
@@ -112,6 +114,7 @@ TOTALS = Table(
     # JSON lists: upper bounds of a histogram's buckets, and the observations in each, not counted up.
     Column("bounds", Text, nullable=False),
     Column("counts", Text, nullable=False),
+    Index("comfyui_totals_server", "server"),
 )
 """Where each series of a lasting counter or histogram stands."""
 

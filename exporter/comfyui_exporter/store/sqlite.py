@@ -42,7 +42,7 @@ class SqliteBackend:
         """
         try:
             if not self._path.parent.exists():
-                self._path.parent.mkdir(parents=True)
+                self._path.parent.mkdir(mode=0o700, parents=True)
             self._take_lock()
             # Webhook URLs may hold secrets, so a new file is for its owner alone.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -51,7 +51,7 @@ class SqliteBackend:
             message = f"{error.strerror or error}"
             raise StoreRefusedError(message) from error
 
-    def engine(self) -> AsyncEngine:
+    def engine(self, *, patient: bool = False) -> AsyncEngine:  # noqa: ARG002  nothing here gives up
         """Make the engine."""
         # Not as text: a path may have characters that mean something in a URL.
         url = URL.create("sqlite+aiosqlite", database=str(self._path))

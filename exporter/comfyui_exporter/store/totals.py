@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
-from comfyui_exporter.metrics.totals import Total
+from comfyui_exporter.metrics import families
+from comfyui_exporter.metrics.store import MetricStore
+from comfyui_exporter.metrics.totals import Total, Totals
 from comfyui_exporter.store.batch import Row
 from comfyui_exporter.store.keys import key_of
 
@@ -27,11 +31,24 @@ def total_row(server: str, family: str, total: Total) -> Row:
     }
 
 
-def total_of(row: Row) -> Total:
-    """Give back where a series stood."""
-    return Total(
-        _labels.decode(row["labels"]), row["value"], _bounds.decode(row["bounds"]), _counts.decode(row["counts"])
-    )
+def total_of(labels: str, value: float, bounds: str, counts: str) -> Total:
+    """Give back where a series stood, from the columns of these names."""
+    return Total(_labels.decode(labels), value, _bounds_of(bounds), _counts.decode(counts))
+
+
+def go_on_as_they_are(stored: Totals, metrics: MetricStore) -> bool:
+    """Whether these have the labels and buckets of today, so that what continues them is written over them."""
+    for family in families.ALL:
+        names, bounds = set(metrics.labels(family)), metrics.bounds(family)
+        if any(total.bounds != bounds or total.labels.keys() != names for total in stored.get(family.name, ())):
+            return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _bounds_of(text: str) -> tuple[float, ...]:
+    """All series of a histogram have the same, which is then there once."""
+    return _bounds.decode(text)
 
 
 def _json(value: object) -> str:
