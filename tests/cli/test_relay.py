@@ -65,6 +65,40 @@ def test_it_serves_until_a_signal_and_ends_with_0(number):
     assert "Traceback" not in told
 
 
+def test_a_hangup_reads_its_web_config_anew_and_ends_nothing(tmp_path):
+    config = tmp_path / "web.yml"
+    config.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}\n")
+    command = [*COMMAND, "--upstream", "ws://127.0.0.1:9", "--push.listen-address", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--web.config.file", str(config)], env=surroundings(), stderr=subprocess.PIPE, text=True
+    )
+
+    def told(words):
+        return next(line for line in process.stderr if words in line)
+
+    def framing():
+        with urllib.request.urlopen(f"http://{address}/-/healthy") as answer:
+            return answer.headers["X-Frame-Options"]
+
+    try:
+        address = re.search(r"address=(\S+)", told("msg=listening"))[1]
+        assert framing() == "sameorigin"
+        config.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+        process.send_signal(signal.SIGHUP)
+        told("msg=reloaded")
+        assert framing() == "deny"
+        config.write_text("http_server_config: {headers: {X-Frame-Options: never}}\n")
+        process.send_signal(signal.SIGHUP)
+        assert "web.yml:1:" in told("reloading failed, everything stays as it was")
+        assert framing() == "deny"
+        process.terminate()
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_port_that_is_taken_ends_it_with_1():
     with subprocess.Popen(
         [*COMMAND, "--upstream", "ws://127.0.0.1:9", "--push.listen-address", "127.0.0.1:0"],

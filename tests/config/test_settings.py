@@ -191,8 +191,11 @@ def test_jobs_are_kept_in_the_state_folder_unless_a_store_is_chosen_by_flag_envi
     assert store({"store.url": ["postgres://me@db/x"]}, {url: "memory"}) == "postgresql://me@db/x"
 
 
-def test_unknown_variables_are_told_except_those_of_kubernetes():
+def test_unknown_variables_are_told_except_those_of_kubernetes_and_of_our_clients():
     environ = {
+        "COMFYUI_EXPORTER_URL": "http://127.0.0.1:9188",
+        "COMFYUI_EXPORTER_URL_TOKEN_FILE": "token",
+        "COMFYUI_EXPORTER_URL_INSECURE": "true",
         "COMFYUI_EXPORTER_SERVICE_HOST": "10.0.0.1",
         "COMFYUI_EXPORTER_SERVICE_PORT_HTTP": "9188",
         "COMFYUI_EXPORTER_PORT": "tcp://10.0.0.1:9188",
@@ -224,3 +227,14 @@ def test_reloading_reads_the_file_again_and_keeps_flags(file):
 def test_every_flag_has_a_variable_of_its_own():
     assert len({flag.variable for flag in FLAGS}) == len(FLAGS)
     assert {flag.variable for flag in FLAGS} >= {"COMFYUI_EXPORTER_WEB_CONFIG_FILE", "COMFYUI_EXPORTER_CONFIG_FILE"}
+
+
+def test_a_password_that_the_list_of_processes_shows_is_told_and_not_repeated():
+    url = "postgresql://comfyui:hunter2@db.example.org/comfyui"
+    (warning,) = resolve_settings({"store.url": [url], "state.dir": ["/s"]}, {}).warnings
+    assert warning.startswith("--store.url has a password, which others on this host can see")
+    assert "hunter2" not in warning
+    for quiet in ("postgresql://comfyui@db.example.org/comfyui", "sqlite:////a:b@c"):
+        assert resolve_settings({"store.url": [quiet], "state.dir": ["/s"]}, {}).warnings == ()
+    in_environment = {"COMFYUI_EXPORTER_STORE_URL": url}
+    assert resolve_settings({"state.dir": ["/s"]}, in_environment).warnings == ()

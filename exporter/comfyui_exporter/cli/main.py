@@ -12,9 +12,14 @@ from typing import Any, NoReturn
 import click
 
 from comfyui_exporter import __version__
+from comfyui_exporter.cli.demo import demo
 from comfyui_exporter.cli.healthcheck import healthcheck
+from comfyui_exporter.cli.jobs import jobs
 from comfyui_exporter.cli.relay import relay
 from comfyui_exporter.cli.simulate import simulate
+from comfyui_exporter.cli.status import status
+from comfyui_exporter.cli.top import top
+from comfyui_exporter.cli.wait import wait
 from comfyui_exporter.config.flags import FLAGS, Flag
 
 DEFAULT_COMMAND = "run"
@@ -142,8 +147,11 @@ def check_config(file: str | None, *, web_config_file: str | None, probe: bool) 
 
 
 cli.add_command(simulate)
+cli.add_command(demo)
 cli.add_command(relay)
 cli.add_command(healthcheck)
+for command in (top, status, jobs, wait):
+    cli.add_command(command)
 
 
 def main() -> None:

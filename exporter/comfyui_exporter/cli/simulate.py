@@ -7,6 +7,11 @@ from typing import Any, NoReturn
 
 import click
 
+from comfyui_exporter.demo.day import SERVERS
+
+_WITH_A_DAY = ("host", "port", "seed")
+"""What can be told to a simulated ComfyUI that lives through a day of the demo: the rest is part of the story."""
+
 _FLAGS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
     ("--host", "host", click.STRING, "Address to listen on.  [default: 127.0.0.1]"),
     ("--port", "port", click.IntRange(0, 65535), "Port to listen on; 0: any free one.  [default: 8188]"),
@@ -55,20 +60,37 @@ _bridge = click.option(
 )
 
 
+_day = click.option(
+    "--day",
+    type=click.Choice(tuple(SERVERS)),
+    help="Live through the day of that server of the demo; only with --host, --port and --seed.",
+)
+
+
 @click.command(short_help="Serve a simulated ComfyUI, no GPU needed.")
 @_options
 @_bridge
-def simulate(**given: Any) -> NoReturn:
+@_day
+def simulate(*, day: str | None, **given: Any) -> NoReturn:
     """Serve a simulated ComfyUI: the same endpoints and WebSocket events, no GPU."""
+    # Only what was typed: the simulator knows its defaults.
+    typed = {name: value for name, value in given.items() if value is not None}
+    if day is not None and (others := typed.keys() - set(_WITH_A_DAY)):
+        flags = ", ".join(sorted(f"--{name.removeprefix('preload_').replace('_', '-')}" for name in others))
+        raise click.UsageError(f"--day says all but where and when: {flags} cannot be given with it.")
     # Not needed for --help, which is to be quick.
     import asyncio  # noqa: PLC0415
 
     from comfyui_exporter.simulator import SimulateOptions, serve  # noqa: PLC0415
 
-    # Only what was typed: the simulator knows its defaults.
-    options = SimulateOptions(**{name: value for name, value in given.items() if value is not None})
+    options = SimulateOptions(**typed)
     try:
-        asyncio.run(serve(options))
+        if day is None:
+            asyncio.run(serve(options))
+        else:
+            from comfyui_exporter.demo.studio import play_alone  # noqa: PLC0415
+
+            asyncio.run(play_alone(day, options.host, options.port, options.seed))
     except KeyboardInterrupt:
         sys.exit(130)
     except ValueError as error:

@@ -11,6 +11,9 @@ from comfyui_exporter.config.describe import quoted
 from comfyui_exporter.config.errors import Problem
 from comfyui_exporter.config.flags import BY_NAME, COMFYUI_URL, ENVIRONMENT_PREFIX, FLAGS
 from comfyui_exporter.config.relay_flags import RELAY_PREFIX
+from comfyui_exporter.config.terminal_flags import INSECURE, TERMINAL_FLAGS
+
+_PASSWORD = re.compile(r"\s*postgres\w*(\+\w+)?://[^/?#@:]*:[^@]*@", re.IGNORECASE)
 
 _KUBERNETES = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)")
 """What Kubernetes puts into every container when a Service is called comfyui-exporter."""
@@ -76,18 +79,26 @@ class GivenFlags:
         return value is not None and not value.strip()
 
     def warnings(self) -> tuple[str, ...]:
-        """Variables that have no effect."""
+        """Variables that have no effect, and secrets that are open to others."""
         known = {flag.variable for flag in FLAGS}
+        # Those of our clients are set for a shell, and inherited by what is started there.
+        ours = known | {flag.variable for flag in (*TERMINAL_FLAGS, INSECURE)}
         told = []
         for name in sorted(self.environ):
             rest = name.removeprefix(ENVIRONMENT_PREFIX)
-            if name in known or rest == name or name.startswith(RELAY_PREFIX) or _KUBERNETES.fullmatch(rest):
+            if name in ours or rest == name or name.startswith(RELAY_PREFIX) or _KUBERNETES.fullmatch(rest):
                 continue
             close = difflib.get_close_matches(name, known, 1)
             told.append(f"unknown variable {quoted(name)}" + (f"; did you mean {close[0]}?" if close else ""))
         servers = self.values("comfyui.url")
         if servers and self.environ.get(COMFYUI_URL, "").strip():
             told.append(f"{COMFYUI_URL} is ignored, as {servers[0].origin} is given")
+        if any(_PASSWORD.match(text) for text in self.flags.get("store.url", ())):
+            variable = BY_NAME["store.url"].variable
+            told.append(
+                "--store.url has a password, which others on this host can see in the list of processes; "
+                f"use {variable}, the file or PGPASSWORD"
+            )
         return tuple(told)
 
     def _of_variable(self, variable: str, *, repeatable: bool) -> tuple[Given, ...]:

@@ -53,7 +53,8 @@ class Shard:
 
 def http_url(text: str) -> str:
     """An http(s) URL with an optional path prefix, without its trailing slash."""
-    shown = quoted(without_credentials(text))
+    # A query may hold a token.
+    shown = quoted(re.split(r"[?#]", without_credentials(text), maxsplit=1)[0])
     try:
         parts = urlsplit(text)
         port = parts.port
