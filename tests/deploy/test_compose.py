@@ -14,10 +14,11 @@ import yaml
 from comfyui_exporter import __version__
 from comfyui_exporter.config.flags import COMFYUI_URL, FLAGS
 from comfyui_exporter.config.relay_flags import RELAY_FLAGS
+from comfyui_exporter.demo.day import SERVERS
 from deploy.compose import FILE, ROOT, compose, services, variables
 
 SERVICES = services()
-OURS = {"exporter", "push", "simulated-0", "simulated-1"}
+OURS = {"exporter", "push", "simulated-0", "simulated-1", "simulated-2"}
 ROOT_NEEDED = {"dcgm-exporter": "its engine writes to several places as root, though without capabilities"}
 each = pytest.mark.parametrize("name", SERVICES)
 
@@ -49,7 +50,7 @@ def test_the_stack_has_the_services_and_profiles_that_the_pages_name():
         by_profile.setdefault("".join(service.get("profiles", [])), set()).add(name)
     assert by_profile == {
         "": {"exporter", "push", "prometheus", "alertmanager", "grafana"},
-        "demo": {"simulated-0", "simulated-1"},
+        "demo": {"simulated-0", "simulated-1", "simulated-2"},
         "gpu": {"dcgm-exporter"},
     }
 
@@ -230,7 +231,7 @@ def watched(tmp_path):
     return watched
 
 
-SIMULATED = ["simulated-0=http://simulated-0:8188", "simulated-1=http://simulated-1:8188"]
+SIMULATED = [f"{name}=http://simulated-{number}:8188" for number, name in enumerate(SERVERS)]
 DEFAULT = "http://host.docker.internal:8188"
 
 
@@ -252,10 +253,10 @@ def test_in_the_demo_a_server_of_yours_is_watched_too(watched):
 
 
 def test_the_simulated_servers_are_those_of_the_profile():
-    for server in SIMULATED:
-        name = server.partition("=")[0]
-        assert name in SERVICES["exporter"]["depends_on"]
+    for number, day in enumerate(SERVERS):
+        name = f"simulated-{number}"
         assert SERVICES["exporter"]["depends_on"][name] == {"condition": "service_healthy", "required": False}
+        assert SERVICES[name]["command"] == ["simulate", "--host", "0.0.0.0", "--day", day]
 
 
 @needs_docker

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from comfyui_exporter.simulator.comfy import ComfyUI
 from comfyui_exporter.simulator.execution import COMPLETED, failed
 from comfyui_exporter.simulator.node_classes import NODE_CLASSES
 from comfyui_exporter.simulator.nodes import Task
-from comfyui_exporter.simulator.traffic import Traffic
 
 _JOB_MS = 200_000
 """Each past job gets so much of the past, which is longer than it takes."""
 
 
-def preload_history(comfy: ComfyUI, traffic: Traffic, jobs: int, move_clock: Callable[[float], None]) -> None:
-    """Submit and finish so many prompts of the traffic's kind, without their steps.
+class Users(Protocol):
+    """Who used it: `Traffic`, or somebody with other habits."""
+
+    def body(self) -> dict[str, Any]:
+        """What one of them sends to POST /prompt."""
+
+    def fails(self) -> bool:
+        """Draw whether a submission fails."""
+
+
+def preload_history(
+    comfy: ComfyUI, users: Users, jobs: int, move_clock: Callable[[float], None], speed: float = 1.0
+) -> None:
+    """Submit and finish so many prompts of these users, without their steps.
 
     Args:
         comfy: Idle, and without an executor.
-        traffic: Makes the prompts; those that it wants to fail fail at their end.
+        users: Make the prompts; those that they want to fail fail at their end.
         jobs: How many.
         move_clock: Moves ComfyUI's clock by so many ms; at the end it is where it was.
+        speed: That of the executor, so that jobs took as long as they are going to take.
     """
     move_clock(-_JOB_MS * jobs)
     for _ in range(jobs):
-        comfy.submit(traffic.body())
-        took = _finish(comfy, move_clock, failing=traffic.fails())
+        comfy.submit(users.body())
+        took = _finish(comfy, lambda ms: move_clock(ms / speed), failing=users.fails()) / speed
         move_clock(_JOB_MS - took)
 
 
-def preload_pending(comfy: ComfyUI, traffic: Traffic, jobs: int) -> None:
-    """Submit so many prompts of the traffic's kind, which then wait for the executor to start."""
+def preload_pending(comfy: ComfyUI, users: Users, jobs: int) -> None:
+    """Submit so many prompts of these users, which then wait for the executor to start."""
     for _ in range(jobs):
-        comfy.submit(traffic.body())
+        comfy.submit(users.body())
 
 
 def _finish(comfy: ComfyUI, move_clock: Callable[[float], None], *, failing: bool) -> float:

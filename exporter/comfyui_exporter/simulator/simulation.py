@@ -18,7 +18,7 @@ from comfyui_exporter.simulator.executor import Executor
 from comfyui_exporter.simulator.expectation import report
 from comfyui_exporter.simulator.faults import Faults
 from comfyui_exporter.simulator.ledger import Ledger
-from comfyui_exporter.simulator.preload import preload_history, preload_pending
+from comfyui_exporter.simulator.preload import Users, preload_history, preload_pending
 from comfyui_exporter.simulator.prompt_queue import MAXIMUM_HISTORY_SIZE
 from comfyui_exporter.simulator.respond import Responder
 from comfyui_exporter.simulator.server import Server
@@ -71,6 +71,7 @@ class Simulation:
         failure_rate: Share of those that fail.
         history: Finished prompts to start with.
         pending: Waiting prompts to start with.
+        users: Whose those of the history and the waiting ones are; by default those of the traffic.
         graph_bytes: Size of a submission from a simulated browser; 0: without the browser's workflow.
         bridge: Have the extension `comfyui_bridge`: exporters hear of the jobs of others.
         time: Where waits happen and ComfyUI's clock comes from; a test may move a `ManualTime` itself.
@@ -89,6 +90,7 @@ class Simulation:
         failure_rate: float = 0.05,
         history: int = 0,
         pending: int = 0,
+        users: Users | None = None,
         graph_bytes: int = 0,
         bridge: bool = False,
         time: SimTime | None = None,
@@ -115,6 +117,8 @@ class Simulation:
             failure_rate=failure_rate,
             graph_bytes=graph_bytes,
         )
+        self._users = users or self.traffic
+        self._speed = speed
         self._server = Server(self._build_app(), host, port)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -156,8 +160,8 @@ class Simulation:
 
     async def __aenter__(self) -> Self:
         history, pending = self._preloads
-        preload_history(self.comfy, self.traffic, history, self._move_clock)
-        preload_pending(self.comfy, self.traffic, pending)
+        preload_history(self.comfy, self._users, history, self._move_clock, self._speed)
+        preload_pending(self.comfy, self._users, pending)
         self.comfy.listener = self._hear
         await self._server.start()
         self.executor.start()
