@@ -21,6 +21,7 @@ import aiohttp
 import pytest
 
 from comfyui_exporter.simulator import Simulation
+from comfyui_exporter.store.migrations import VERSION
 
 ADDRESSES = ("--web.listen-address", "127.0.0.1:0", "--push.listen-address", "127.0.0.1:0")
 NOTHING_KEPT = ("--store.url", "memory")
@@ -147,7 +148,7 @@ def test_without_a_store_url_jobs_and_totals_are_kept_in_the_state_folder_over_a
             code, said = ends(*state)
             assert (code, "another exporter (process " in said) == (1, True), said
     with closing(sqlite3.connect(tmp_path / "state" / "comfyui-exporter.db")) as database:
-        assert database.execute("SELECT version FROM comfyui_store").fetchall() == [(1,)]
+        assert database.execute("SELECT version FROM comfyui_store").fetchall() == [(VERSION,)]
 
 
 def test_a_store_that_cannot_be_used_is_said_without_its_password_and_exits_with_one(tmp_path: Path) -> None:

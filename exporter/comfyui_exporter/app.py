@@ -23,7 +23,7 @@ from comfyui_exporter.config.web_config import load_web_config
 from comfyui_exporter.gpu.gauges import GpuMetrics
 from comfyui_exporter.metrics import families
 from comfyui_exporter.metrics.process import ProcessMetrics
-from comfyui_exporter.monitor import Monitor
+from comfyui_exporter.monitor import Monitor, made_to_stay
 from comfyui_exporter.push.handler import SOCKETS
 from comfyui_exporter.push.open_files import allow_open_files
 from comfyui_exporter.push_service import PushService, hosts_of
@@ -33,6 +33,7 @@ from comfyui_exporter.watch.clock import Clock
 from comfyui_exporter.web.about import About
 from comfyui_exporter.web.api import Api
 from comfyui_exporter.web.auth import Gate
+from comfyui_exporter.web.crowd import MOST_CONNECTIONS
 from comfyui_exporter.web.discovery import Discovery
 from comfyui_exporter.web.guard import WriteGuard
 from comfyui_exporter.web.headers import add_headers
@@ -97,14 +98,17 @@ class _Exporter:
         """Open the store and put everything together; False if the store cannot be used."""
         settings = self._settings
         clock = Clock()
-        monitor = Monitor(await self._reloader.config(), clock=clock, self_sources=[ProcessMetrics().render])
+        config = await self._reloader.config()
+        monitor = Monitor(config, clock=clock, self_sources=[ProcessMetrics().render])
         try:
-            await monitor.open()
+            with made_to_stay():
+                await monitor.open()
         except StoreRefusedError as error:
             log.error("the store %s cannot be used: %s", without_credentials(settings.store_url), error)
             return False
         _tell_of_itself(monitor)
-        allow_open_files(settings.config.push.max_clients)
+        # Two of each server, and those of whoever asks on either port: none may keep us from the others.
+        allow_open_files(settings.config.push.max_clients, 2 * len(config.servers) + 2 * MOST_CONNECTIONS)
         push = PushService(monitor, settings.config.push, settings.external_url, held=True)
         webhooks = _webhooks(settings.config, monitor)
         alerts = AlertInbox(monitor, push.hub, clock)

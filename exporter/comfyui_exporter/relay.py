@@ -34,6 +34,7 @@ from comfyui_exporter.push.tokens import TokenFile
 from comfyui_exporter.push.upstream import Upstream, Waits
 from comfyui_exporter.watch.backoff import Backoff
 from comfyui_exporter.web.auth import Gate
+from comfyui_exporter.web.crowd import MOST_CONNECTIONS
 from comfyui_exporter.web.headers import add_headers
 from comfyui_exporter.web.metrics import MetricsHandler
 from comfyui_exporter.web.server import WebServer
@@ -153,7 +154,15 @@ async def _run(settings: RelaySettings) -> int:
     except (ConfigError, OSError, ValueError) as error:
         log.error("--web.config.file cannot be used: %s", error)
         return UNUSABLE
-    allow_open_files(settings.max_clients)
+    reloads = set[asyncio.Task[None]]()
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(web_config), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    allow_open_files(settings.max_clients, MOST_CONNECTIONS)
     relay = Relay(
         settings.upstream,
         headers=lambda: asyncio.to_thread(_headers, settings),
@@ -179,6 +188,17 @@ async def _run(settings: RelaySettings) -> int:
         await relay.stop()
         await server.close()
     return FINE
+
+
+async def _reload(web_config: WebConfig) -> None:
+    """Read the web config now. Tokens and what the upstream asks for are read anew whenever they are needed."""
+    try:
+        await web_config.reload()
+    except (ConfigError, OSError, ValueError) as error:
+        for line in str(error).splitlines():
+            log.error("reloading failed, everything stays as it was: %s", line)
+    else:
+        log.info("reloaded")
 
 
 def _headers(settings: RelaySettings) -> Mapping[str, str]:

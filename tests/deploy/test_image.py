@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tomllib
 
 from comfyui_exporter import __version__
 from comfyui_exporter.config.flags import FLAGS
@@ -84,9 +83,14 @@ def test_it_listens_on_every_address_of_the_container():
     assert of("EXPOSE") == ["9188 8329"]
 
 
-def test_the_optional_parts_of_the_image_are_those_of_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(ARGUMENTS["EXTRAS"].split(",")) == set(project["optional-dependencies"])
+def test_nothing_is_installed_that_is_not_pinned_with_its_hash():
+    installing = [part for line in of("RUN", ALL) for part in line.split("&&") if "pip" in part]
+    installing = [" ".join(part.split()) for part in installing if " install " in part]
+    assert len(installing) == 3
+    for command in installing:
+        assert "--require-hashes --only-binary :all: -r" in command or "--no-deps --no-index /wheels/" in command
+    (building,) = (part for line in of("RUN", ALL) for part in line.split("&&") if "pip wheel" in part)
+    assert "--no-deps --no-build-isolation" in building
 
 
 def test_what_is_copied_is_sent_to_the_build_and_nothing_else_is():

@@ -98,9 +98,9 @@ def test_it_is_started_again_unless_its_settings_are_wrong(unit):
     assert settings(unit)["RestartPreventExitStatus"] == ["2"]
 
 
-def test_the_exporter_reloads_and_the_relay_does_not_promise_to():
-    assert settings("comfyui-exporter.service")["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
-    assert "ExecReload" not in settings("comfyui-exporter-relay.service")
+@each
+def test_a_hangup_reloads(unit):
+    assert settings(unit)["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
 def test_each_shard_has_a_share_ports_and_a_folder_of_its_own():

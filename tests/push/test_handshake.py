@@ -54,6 +54,17 @@ async def test_what_came_behind_the_handshake_is_heard(service):
     await writer.wait_closed()
 
 
+@pytest.mark.parametrize("offered", [b"a\xff", b"comfyui-exporter, token.\xc3\xa4", b"a\tb"])
+async def test_a_subprotocol_that_is_no_text_is_refused_and_the_socket_is_not_forgotten(service, offered):
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    lines = ["GET / HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in HANDSHAKE.items()), ""]
+    writer.write("\r\n".join(lines).encode() + b"Sec-WebSocket-Protocol: " + offered + b"\r\n\r\n")
+    # To its end: a socket that nobody attends to would stay for ever.
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_browser_that_looks_is_told_what_this_is(service):
     async with service.session.get(service.http("/")) as answer:
         assert answer.status == 200

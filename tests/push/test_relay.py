@@ -8,6 +8,7 @@ import json
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from comfyui_exporter.jobs.update import BatchUpdate, ServerUpdate
@@ -399,6 +400,21 @@ async def test_something_that_is_no_push_service_is_tried_again(relaying, answer
         relay = await relaying(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         await relay.until(lambda: connections > 2)
         assert value(relay, families.RELAY_UPSTREAM_CONNECTED) == 0
+
+
+async def test_an_upstream_does_not_send_it_elsewhere(relaying):
+    asked = []
+
+    async def elsewhere(request):
+        asked.append(request.path)
+        raise web.HTTPFound("/ws") if request.path == "/" else web.HTTPNotFound
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", elsewhere)
+    async with TestServer(app) as server:
+        relay = await relaying(f"ws://127.0.0.1:{server.port}/")
+        await relay.until(lambda: len(asked) > 2)
+    assert set(asked) == {"/"}
 
 
 async def test_an_upstream_that_stops_answering_pings_is_left(serve):

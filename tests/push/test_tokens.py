@@ -110,3 +110,16 @@ async def test_a_file_that_never_could_be_read_gives_no_token(tmp_path, clock, c
     path.write_text("one\ntwo\n")
     assert await TokenFile(path, read_secret, clock).token() is None
     assert "more than one line" in caplog.text
+
+
+async def test_a_token_that_can_be_guessed_is_warned_of_once_for_each_and_not_shown(tmp_path, clock, caplog):
+    """Whoever has the token of one job can try tokens for all without asking us."""
+    path = tmp_path / "token"
+    path.write_text("hunter2\n")
+    file = TokenFile(path, read_secret, now=clock)
+    for _ in range(3):
+        assert await file.token() == "hunter2"
+        clock.now += CHECK_EVERY
+    path.write_text("a-token-of-sixteen-or-more\n")
+    assert await file.token() == "a-token-of-sixteen-or-more"
+    assert caplog.messages == ["the push token has fewer than 16 characters and can be guessed"]

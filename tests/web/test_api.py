@@ -295,6 +295,15 @@ async def test_only_allowed_origins_may_read_from_browsers(simulation):
             assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
 
 
+async def test_a_page_whose_name_was_pointed_at_us_reads_only_that_it_may_not(exporter):
+    rebound = {"Host": "rebound.example:9188", "Accept-Language": "en"}
+    for path in ("jobs", "servers", "statistics", "jobs/none", "batches/none"):
+        async with exporter.session.get(f"{exporter.url}/api/v1/{path}", headers=rebound) as response:
+            assert response.status == 421
+            assert (await response.json())["error"]["code"] == "misdirected"
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+
 # Registering
 
 
@@ -309,7 +318,7 @@ async def test_a_registered_job_waits_and_is_taken_by_its_run(exporter, simulati
 
 
 async def test_a_job_that_is_open_or_ended_lately_is_taken_up_at_once(exporter, simulation):
-    simulation.executor._speed = 1
+    simulation.executor.speed = 1
     submit(simulation, "p")
     running = await exporter.job("p", ended=False)
     answer = await exporter.post({"job_id": 1, "prompt_id": "p"})
@@ -318,7 +327,7 @@ async def test_a_job_that_is_open_or_ended_lately_is_taken_up_at_once(exporter, 
     await exporter.job("q", ended=False)
     simulation.comfy.delete_pending(["q"])
     simulation.comfy.interrupt()
-    simulation.executor._speed = 1000
+    simulation.executor.speed = 1000
     ended = await exporter.job("p")
     assert ended["status"] == "cancelled"
     submit(simulation, "late")

@@ -51,6 +51,7 @@ async def test_each_file_forbids_what_it_does_not_need(path, content_type):
         assert (response.status, response.content_type, response.charset) == (200, content_type, "utf-8")
         policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert policy == {
         "default-src": "'none'",
         "script-src": "'self'",

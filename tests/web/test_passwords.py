@@ -94,8 +94,33 @@ async def test_a_wrong_password_is_remembered_for_a_minute(passwords, hashing, t
 async def test_an_unknown_user_costs_as_much_as_a_known_one_and_never_gets_in(passwords, hashing):
     assert not await passwords.right(USERS, "mallory", "sesame", "x")
     assert not await passwords.right(USERS, "mallory", "sesame", "x")
-    assert hashing.computed == [("sesame", "hash of sesame")]
+    assert len(hashing.computed) == 1
     assert not await passwords.right(USERS, "bob", "sesame", "x")
+
+
+async def test_unknown_users_cost_what_known_ones_do_where_their_hashes_cost_differently(hashing, time):
+    """Or the time of an answer would tell the names of those whose hash is cheaper than the first one."""
+    users = {f"user {n}": f"hash {n}" for n in range(4)}
+    passwords = Passwords(now=time, check=hashing)
+    for n in range(64):
+        for _ in range(2):
+            assert not await passwords.right(users, f"nobody {n}", "guess", "x")
+    # Each has one that is its own for good, and all hashes are somebody's.
+    assert len(hashing.computed) == 64
+    assert {hashed for _, hashed in hashing.computed} == set(users.values())
+
+
+async def test_who_was_right_before_is_let_in_while_others_flood(passwords, hashing, time):
+    assert await passwords.right(USERS, "alice", "sesame", "1.2.3.4")
+    time.seconds += RIGHT_FOR
+    hashing.go.clear()
+    flood = [asyncio.create_task(passwords.right(USERS, "alice", f"guess {n}", f"a{n}")) for n in range(500)]
+    await asyncio.sleep(0)
+    known = asyncio.create_task(passwords.right(USERS, "alice", "sesame", "1.2.3.4"))
+    await asyncio.sleep(0)
+    hashing.go.set()
+    assert await known
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def test_the_same_question_asked_many_times_at_once_is_computed_once(passwords, hashing):

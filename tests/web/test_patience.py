@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import zlib
 from contextlib import asynccontextmanager, suppress
 
+import aiohttp.http_parser
 import pytest
 from aiohttp import web
 
@@ -97,3 +99,36 @@ async def test_what_is_no_http_is_told_so_without_our_versions():
         assert b"Server: comfyui-exporter\r\n" in answer
         assert b"aiohttp" not in answer
         writer.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\nHost: x\r\nAuthori zation: c2VjcmV0\r\n\r\n", b"GET /c2VjcmV0 \x01\r\n\r\n"]
+)
+async def test_what_is_no_http_is_not_repeated_in_the_answer(said):
+    async with serving(Patience()) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert b" 400 " in head
+        assert b"X-Content-Type-Options: nosniff\r\n" in head
+        assert body == b"400: Bad Request\n"
+        writer.close()
+
+
+def bomb(megabytes):
+    packing = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([*(packing.compress(bytes(2**20)) for _ in range(megabytes)), packing.flush()])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip"])
+async def test_a_compressed_body_is_refused_and_not_unpacked(encoding, monkeypatch):
+    unpacked = []
+    monkeypatch.setattr(aiohttp.http_parser, "DeflateBuffer", lambda *_, **__: unpacked.append(encoding))
+    body = bomb(1)
+    async with serving(Patience()) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /body HTTP/1.1\r\nHost: x\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 415")
+        writer.close()
+    assert unpacked == []

@@ -176,13 +176,13 @@ async def test_a_job_that_ended_before_it_was_registered_is_told_too(simulation)
 async def test_a_job_is_told_when_it_is_registered_while_it_runs(simulation):
     statuses = (ProgressStatus.PROCESSING, ProgressStatus.COMPLETED)
     local = LOCAL.model_copy(update={"statuses": statuses})
-    simulation.executor._speed = 10
+    simulation.executor.speed = 10
     async with receiving() as receiver, exporting(simulation, registered_webhooks=local) as exporter:
         submit(simulation, "p")
         await until(lambda: any(job.status is ProgressStatus.PROCESSING for job in exporter.monitor.board.jobs))
         for _ in range(2):
             await exporter.register(job_id=1, prompt_id="p", webhook_url=receiver.url)
-        simulation.executor._speed = 1000
+        simulation.executor.speed = 1000
         await until(lambda: len(receiver.got) == 2)
         assert [body["data"]["status"] for body in receiver.bodies] == ["processing", "completed"]
 

@@ -155,6 +155,8 @@ def _shown(authorization: str | None, protocols: Sequence[str]) -> Iterable[tupl
 
 def _origin(text: str) -> str | None:
     """Give an origin in its one way of writing; None for what is none, such as `null`."""
+    if not text.isascii():
+        return None
     try:
         parts = urlsplit(text.strip().lower())
         port = parts.port

@@ -209,9 +209,11 @@ class Client(asyncio.BufferedProtocol):
     def _receive(self, data: bytes) -> None:
         if self._deaf:
             return
-        self.heard_at = self._host.now()
+        now = self._host.now()
         try:
             for opcode, payload in self._reader.feed(data):
+                # Pieces do not count: whoever sends a byte now and then would hold what is not complete for ever.
+                self.heard_at = now
                 self._hear(opcode, payload)
                 if self._deaf:
                     return

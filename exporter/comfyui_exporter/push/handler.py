@@ -183,7 +183,11 @@ def _accept_key(request: web.Request) -> str:
 
 def _protocols(request: web.Request) -> list[str]:
     given = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))
-    return [name for part in given.split(",") if (name := part.strip())]
+    names = [name for part in given.split(",") if (name := part.strip())]
+    if not all(name.isascii() and name.isprintable() for name in names):
+        # One of them would be said in our answer, which could not be.
+        _refuse(400, "bad_request", "a subprotocol is no name of ASCII characters")
+    return names
 
 
 def _wanted(request: web.Request) -> Subscription:

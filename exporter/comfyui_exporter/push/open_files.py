@@ -11,10 +11,13 @@ _OTHERS = 100
 """Files and sockets besides the clients'."""
 
 
-def allow_open_files(clients: int) -> None:
-    """Raise our own limit as far as may be, for systems give 1024 unless asked; says if that is not enough."""
+def allow_open_files(clients: int, others: int = 0) -> None:
+    """Raise our own limit as far as may be, for systems give 1024 unless asked; says if that is not enough.
+
+    `others` are connections besides the clients'.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = clients + _OTHERS
+    wanted = clients + others + _OTHERS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -20,6 +20,9 @@ _CONTEXT = b"comfyui-exporter job token\0"
 
 _LONGEST_PROMPT = 512
 
+SHORT = 16
+"""Characters: whoever has the token of one job can try tokens for all without asking us."""
+
 CHECK_EVERY = 2.0
 """Seconds for which a file of a token is taken as unchanged."""
 
@@ -112,6 +115,8 @@ class TokenFile:
         self._seen = seen
         if token is not None:
             self._token = token
+            if len(token) < SHORT:
+                log.warning("the push token has fewer than %s characters and can be guessed", SHORT)
 
     def _look(self) -> tuple[tuple[int, int, int], str | None]:
         stat = self._path.stat()

@@ -95,7 +95,11 @@ class Upstream:
         """Connect, read, and connect again."""
         loop = asyncio.get_running_loop()
         timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        async with aiohttp.ClientSession(
+            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace]
+        ) as session:
             while True:
                 opened: float | None = None
                 try:
@@ -161,6 +165,17 @@ class Upstream:
         # Once for each outage: it is tried again for as long as it takes.
         log.log(logging.DEBUG if self._told else logging.WARNING, message, *details)
         self._told = True
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession, _context: object, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """Opening a socket would follow it: whom a relay believes is for who configures it to say."""
+    response = params.response
+    response.close()
+    raise aiohttp.ClientResponseError(
+        response.request_info, response.history, status=response.status, message="it redirects, which is not followed"
+    )
 
 
 async def _send(socket: aiohttp.ClientWebSocketResponse, outgoing: asyncio.Queue[bytes]) -> None:

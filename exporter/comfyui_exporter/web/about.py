@@ -11,6 +11,9 @@ from comfyui_exporter import __version__
 from comfyui_exporter.push.access import Access
 from comfyui_exporter.push.caller import CALLER, Caller
 
+ABOUT = "/api/v1/about"
+"""Tells a page of whatever name why it gets nothing else."""
+
 
 @dataclass(slots=True)
 class About:
@@ -25,7 +28,7 @@ class About:
 
     def add_to(self, app: web.Application) -> None:
         """Add the route; errors become answers by what `Api` adds."""
-        app.router.add_get("/api/v1/about", self._about)
+        app.router.add_get(ABOUT, self._about)
 
     async def _about(self, request: web.Request) -> web.Response:
         return web.json_response(

@@ -19,6 +19,7 @@ from comfyui_exporter.push.local import statistics_of
 from comfyui_exporter.push.messages import batch_data, job_data, server_data
 from comfyui_exporter.tracker.observations import SystemStats
 from comfyui_exporter.tracker.registration import Registration
+from comfyui_exporter.web.about import ABOUT
 from comfyui_exporter.web.body import read_object
 from comfyui_exporter.web.errors import ApiError
 from comfyui_exporter.web.guard import WriteGuard
@@ -89,6 +90,8 @@ class Api:
             if not request.path.startswith("/api/"):
                 return await handler(request)
             try:
+                if request.method != "POST" and request.path != ABOUT:
+                    self.guard.check_reading(request)
                 response = await handler(request)
             except ApiError as error:
                 response = _error(error.status, error.code, error.message)

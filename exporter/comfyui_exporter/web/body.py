@@ -18,9 +18,11 @@ async def read_object(request: web.Request, largest: int, patience: float = PATI
     """Read a JSON object of at most so many bytes.
 
     Raises:
-        ApiError: it is none, or larger, or takes too long.
+        ApiError: it is none, or compressed, or larger, or takes too long.
 
     """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError(415, "unsupported_media_type", "the body is compressed; send it as it is")
     body = bytearray()
     try:
         async with asyncio.timeout(patience):

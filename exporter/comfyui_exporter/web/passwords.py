@@ -71,15 +71,18 @@ class Passwords:
         if len(user) > _LONGEST or len(password) > _LONGEST:
             return False
         # Somebody who is not known takes as long as somebody who is, so that the time tells no names.
-        hashed = users.get(user) or next(iter(users.values()))
+        hashed = users.get(user) or self._somebodys(users, user)
         digest = self._digest(user, hashed, password)
+        was_right = digest in self._right
         if _holds(self._right, digest, self._now()):
             return user in users
         if _holds(self._wrong, digest, self._now()):
             return False
         task = self._under_way.get(digest)
         if task is None:
-            if len(self._under_way) >= _WAITING or self._waiting.get(remote, 0) >= _WAITING_OF_ONE:
+            full = len(self._under_way) >= _WAITING or self._waiting.get(remote, 0) >= _WAITING_OF_ONE
+            # Who was right before is no guesser, and is not kept out by those.
+            if full and not was_right:
                 raise BusyError
             self._waiting[remote] = self._waiting.get(remote, 0) + 1
             task = asyncio.create_task(self._compute(digest, hashed, password, remote, known=user in users))
@@ -101,6 +104,11 @@ class Passwords:
         if len(where) > _REMEMBERED:
             where.popitem(last=False)
         return right
+
+    def _somebodys(self, users: Mapping[str, str], user: str) -> str:
+        """The hash for a name that is nobody's, for good the same one: their costs may differ, and would tell."""
+        digest = hashlib.blake2b(user.encode(errors="surrogatepass"), key=self._key, digest_size=8).digest()
+        return tuple(users.values())[int.from_bytes(digest, "big") % len(users)]
 
     def _digest(self, user: str, hashed: str, password: str) -> bytes:
         digest = hashlib.blake2b(key=self._key, digest_size=32)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from comfyui_exporter.metrics.store import MetricStore
 from comfyui_exporter.web.connection import PATIENCE, Connection, Patience
+from comfyui_exporter.web.crowd import Crowd
 from comfyui_exporter.web.headers import add_headers
 from comfyui_exporter.web.live_page import LivePage
 from comfyui_exporter.web.metrics import MetricsHandler
@@ -53,10 +54,17 @@ def build_app(
 class WebServer:
     """Serves one application on several addresses, with the TLS of a web config."""
 
-    def __init__(self, app: web.Application, config: WebConfig | None = None, patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        config: WebConfig | None = None,
+        patience: Patience = PATIENCE,
+        crowd: Crowd | None = None,
+    ) -> None:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
         self._config = config
         self._patience = patience
+        self._crowd = Crowd() if crowd is None else crowd
         self._doors: list[Doors] = []
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -77,7 +85,7 @@ class WebServer:
         loop = asyncio.get_running_loop()
 
         def connection() -> asyncio.Protocol:
-            return Connection(server, loop, self._patience)
+            return Connection(server, loop, self._patience, self._crowd)
 
         if self._config is None or not self._config.is_asked_for:
             return connection

@@ -11,6 +11,9 @@ from typing import Any, cast
 
 log = logging.getLogger("comfyui_exporter.web")
 
+MOST_HANDSHAKES = 500
+"""At a time; one that is well takes milliseconds."""
+
 _GOODBYE = 5.0
 """Seconds that a client has to agree that a connection is over."""
 
@@ -43,7 +46,7 @@ class Doors:
         self._make = make
         self._tls = tls
         self._handshake = handshake
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._closed = False
 
     def __call__(self) -> asyncio.Protocol:
@@ -53,7 +56,7 @@ class Doors:
     def close(self) -> None:
         """Cut off those that are not through yet, and let in nobody more."""
         self._closed = True
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
 
     def let_in(self, door: _Door, transport: asyncio.Transport) -> None:
@@ -62,8 +65,13 @@ class Doors:
             transport.abort()
             return
         task = asyncio.get_running_loop().create_task(self._let_in(door, transport))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        if len(self._tasks) > MOST_HANDSHAKES:
+            # Whoever takes longest: to refuse the new one would let those who say nothing keep everybody out.
+            longest = next(iter(self._tasks))
+            del self._tasks[longest]
+            longest.cancel()
 
     async def _let_in(self, door: _Door, transport: asyncio.Transport) -> None:
         try:
