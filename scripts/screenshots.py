@@ -1,7 +1,11 @@
-"""Takes the pictures of the documentation: the live page, of an exporter that watches simulated ComfyUIs.
+"""Takes the pictures of the documentation: the live page, of an exporter that watches simulated ComfyUIs, a dashboard.
 
-python scripts/screenshots.py                  docs/images/live-page.png
-python scripts/screenshots.py --review FOLDER  every size, theme and situation, to be looked at
+python scripts/screenshots.py page             docs/images/live-page.png, in a minute
+python scripts/screenshots.py dashboard        docs/images/dashboard.png, in 16 minutes
+python scripts/screenshots.py --review FOLDER  every size, theme and situation of the page, to be looked at
+
+The dashboard is that of a demo with Prometheus and Grafana, which have to be on PATH; GRAFANA_HOME may name the folder
+of the latter.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 from random import Random
 
 import aiohttp
+from grafana_picture import take_dashboard
 from playwright.async_api import Browser, async_playwright
 
 from comfyui_exporter.simulator import Simulation
@@ -26,6 +31,7 @@ from comfyui_exporter.simulator.workflows import any_workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs/images/live-page.png"
+DASHBOARD = ROOT / "docs/images/dashboard.png"
 HEIGHTS = {1280: 1500, 1920: 1500, 390: 1700}
 """By width: desks, large screens, phones."""
 
@@ -164,7 +170,7 @@ async def picture(browser: Browser) -> None:
     async with busy(6, rate=9, pending=30, speed=1.5, failures=0.25) as url:
         await asyncio.sleep(60)
         await post_alerts(url)
-        await shoot(browser, url, PICTURE, width=1280, theme="light", height=1500, whole=False)
+        await shoot(browser, url, PICTURE, width=1280, theme="light", height=1310, whole=False)
 
 
 async def review(browser: Browser, folder: Path, only: str) -> None:
@@ -189,7 +195,8 @@ async def review(browser: Browser, folder: Path, only: str) -> None:
 
 async def main() -> None:
     """Take what is asked for."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("picture", nargs="?", choices=("page", "dashboard"), default="page")
     arguments.add_argument("--review", type=Path, help="folder for pictures of everything")
     arguments.add_argument("--only", default="", help="one situation of the review")
     given = arguments.parse_args()
@@ -199,6 +206,8 @@ async def main() -> None:
         if given.review:
             given.review.mkdir(parents=True, exist_ok=True)
             await review(browser, given.review, given.only)
+        elif given.picture == "dashboard":
+            await take_dashboard(browser, DASHBOARD)
         else:
             await picture(browser)
         await browser.close()

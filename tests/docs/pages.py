@@ -29,6 +29,12 @@ def links(text: str) -> list[str]:
     return _LINK.findall(prose)
 
 
+def inline(text: str) -> list[str]:
+    """Give what stands in code within sentences; lines that are broken are one."""
+    prose = _INDENTED.sub("", _FENCE.sub("", text))
+    return [" ".join(span.strip("`").split()) for span in re.findall(r"`[^`]+`", prose)]
+
+
 def anchors(text: str) -> set[str]:
     """Give the anchors that GitHub makes of the headings."""
     found: set[str] = set()

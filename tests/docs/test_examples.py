@@ -70,8 +70,8 @@ def test_the_example_and_the_readme_scrape_the_default_address():
         assert '- targets: ["127.0.0.1:9188"]' in (ROOT / name).read_text()
 
 
-def test_every_query_of_the_readme_is_promql(tmp_path):
-    queries = list(last_cells((ROOT / "README.md").read_text(), "Metric"))
+def test_each_of_the_ten_queries_to_begin_with_is_promql(tmp_path):
+    queries = list(last_cells((ROOT / "docs/queries.md").read_text(), "Metric"))
     assert len(queries) == 10
     check_queries(queries, tmp_path)
 

@@ -12,6 +12,7 @@ import pytest
 from comfyui_exporter.cli.main import cli
 from comfyui_exporter.config.flags import COMFYUI_URL, FLAGS
 from comfyui_exporter.config.relay_flags import RELAY_FLAGS
+from comfyui_exporter.config.terminal_flags import INSECURE, TERMINAL_FLAGS
 from comfyui_exporter.metrics.families import ALL
 from comfyui_exporter.store.schema import metadata
 from docs.pages import NAMES, ROOT, anchors, links
@@ -39,6 +40,8 @@ OF_OTHERS = {
     "--now": "systemctl",
     **dict.fromkeys(("--from-file", "--from-literal", "--replicas", "--server-side"), "kubectl"),
     "--owner": "createdb",
+    "--no-owner": "pg_restore",
+    **dict.fromkeys(("--no-deps", "--require-hashes"), "pip"),
     **dict.fromkeys(
         ("--alertmanager.url", "--annotation", "--comment", "--duration", "--inhibited", "--silenced"), "amtool"
     ),
@@ -107,7 +110,8 @@ def test_every_flag_that_is_named_exists(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variable_that_is_named_exists(name):
-    unknown = set(VARIABLE.findall(text_of(name))) - {flag.variable for flag in (*FLAGS, *RELAY_FLAGS)} - {COMFYUI_URL}
+    known = {flag.variable for flag in (*FLAGS, *RELAY_FLAGS, *TERMINAL_FLAGS, INSECURE)}
+    unknown = set(VARIABLE.findall(text_of(name))) - known - {COMFYUI_URL}
     assert not unknown, f"{name}: there are no such environment variables"
 
 
