@@ -37,8 +37,11 @@ SETTLE = 8.0
 
 SLOW = 5.0
 GARBAGE = 200_000_000
+_BEGINNING = b'{"queue_running": ['
+"""As an answer begins: what does not is cut off at once."""
+
 _CHUNK = bytes(range(32, 122)) * 1000
-"""Nothing that JSON begins with, and nothing that compresses into a special case."""
+"""No JSON, and nothing that compresses into a special case."""
 
 HANGS, IS_SLOW, IS_HUGE = range(3)
 ROLES = ("hangs", "takes 5 s", "sends 200 MB of garbage")
@@ -93,6 +96,7 @@ class Servers:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         with suppress(ConnectionError):  # whoever asked went away
+            await response.write(_BEGINNING)
             for _ in range(GARBAGE // len(_CHUNK)):
                 await response.write(_CHUNK)
                 self.sent += len(_CHUNK)

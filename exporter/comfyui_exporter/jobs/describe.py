@@ -90,7 +90,13 @@ class Describe:
         )
 
     def _moment(self, at: float | None) -> datetime | None:
-        return None if at is None else datetime.fromtimestamp(round(self._wall(at), 3), UTC)
+        """Give a date; None for what is none, such as an end after jobs that are said to take a thousand years."""
+        if at is None:
+            return None
+        try:
+            return datetime.fromtimestamp(round(self._wall(at), 3), UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
 
 
 def _message(run: Run) -> str | None:
