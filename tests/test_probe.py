@@ -67,7 +67,7 @@ async def test_another_web_server_is_not_a_comfyui():
         (result,) = await probe_all(config_of(gpu0=server.url))
     assert not result.ok
     assert result.error is not None
-    assert result.error.startswith("GET /system_stats: not readable as JSON")
+    assert result.error.startswith("GET /system_stats: it is no JSON object")
 
 
 async def test_a_server_whose_queue_cannot_be_asked_is_not_ok():

@@ -199,7 +199,11 @@ class Monitor:
             raise
 
     async def _restore_all(self, keeper: Keeper) -> None:
-        await self._restore(keeper, [server.name for server in self._config.servers])
+        servers = [server.name for server in self._config.servers]
+        await self._restore(keeper, servers)
+        if len(servers) <= FEW:
+            # That takes no time for which it would be worth to be without estimates.
+            await self._teaching.finish(servers)
         for registration, at, status in await keeper.restore.registrations():
             if self._registrations.waiting_for(registration.prompt_id) is not None:
                 keeper.log.unregistered(registration)  # it was registered anew before we were opened
@@ -219,9 +223,6 @@ class Monitor:
             async for server, restored in known:
                 await self._take_up(keeper, server, restored, now)
                 await breath.take()
-        if len(servers) <= FEW:
-            # That takes no time for which it would be worth to be without estimates.
-            await self._teaching.finish(servers)
 
     async def _take_up(self, keeper: Keeper, server: str, restored: Restored, now: float) -> None:
         self._metric_sink.remove_server(server)  # of an earlier start: that is in the totals

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from comfyui_exporter.cli.main import cli
 
 
 def demo(*flags, **environment):
@@ -49,3 +53,22 @@ def test_without_any_program_of_the_stack_it_says_which_there_could_be(tmp_path)
     result = demo("--with-stack", PATH=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.startswith("--with-stack: none of prometheus, alertmanager (or prometheus-alertmanager) and ")
+
+
+def test_a_simulated_comfyui_lives_through_the_day_of_a_server():
+    command = [sys.executable, "-m", "comfyui_exporter", "simulate", "--port", "0", "--day", "gpu-batch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            where, what = process.stdout.readline(), process.stdout.readline()
+        finally:
+            process.kill()
+    assert re.fullmatch(
+        r"simulated ComfyUI 0\.3\.64 at http://127\.0\.0\.1:\d+, through the days of gpu-batch\n", where
+    )
+    assert what == "08:30  gpu-batch: an application submits six thumbnails as one batch\n"
+
+
+def test_what_is_part_of_the_story_cannot_be_given_with_a_day():
+    result = CliRunner().invoke(cli, ["simulate", "--day", "gpu-batch", "--rate", "3", "--pending", "4"])
+    assert result.exit_code == 2
+    assert "--pending, --rate cannot be given with it" in result.output

@@ -42,6 +42,7 @@ OF_OTHERS = {
     "--owner": "createdb",
     "--no-owner": "pg_restore",
     **dict.fromkeys(("--no-deps", "--require-hashes"), "pip"),
+    "--healthy": "bench/drills.py",
     **dict.fromkeys(
         ("--alertmanager.url", "--annotation", "--comment", "--duration", "--inhibited", "--silenced"), "amtool"
     ),

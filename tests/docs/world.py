@@ -107,6 +107,8 @@ class World:
         process = subprocess.Popen(
             ["bash", "-c", command], cwd=self.folder, env=self.environment | {"TERM": "xterm"},
             stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+            # Tests may be a job of a shell that lets it ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         os.close(inside)
         words = b""

@@ -130,6 +130,36 @@ async def test_the_same_seed_gives_the_same_history():
     assert await history() == await history()
 
 
+async def test_what_hangs_stays_in_the_middle_until_a_new_process_works_on_what_comes_then():
+    async with Simulation(time=ManualTime()) as simulation:
+        simulation.comfy.submit({"prompt": GRAPH})
+        await simulation.time.advance(3500)
+        simulation.executor.hang()
+        simulation.comfy.interrupt()
+        await simulation.time.advance(HOUR)
+        assert simulation.ledger.runs[0].place == "running"
+        await simulation.restart()
+        simulation.comfy.submit({"prompt": GRAPH})
+        await simulation.time.advance(11_000)
+        assert [run.truth for run in simulation.ledger.runs] == ["lost", "completed"]
+
+
+async def test_past_jobs_are_those_of_the_users_and_took_as_long_as_at_its_speed():
+    class Users:
+        def body(self):
+            return {"prompt": GRAPH, "extra_data": {"job_type": "probe"}}
+
+        def fails(self):
+            return False
+
+    async with Simulation(time=ManualTime(), speed=5, history=3, users=Users()) as simulation:
+        runs = simulation.ledger.runs
+        assert [run.job_type for run in runs] == ["probe"] * 3
+        # The others come from the cache, but for what is saved.
+        assert 1400 < runs[0].ended_ms - runs[0].started_ms < 3000
+        assert runs[-1].ended_ms <= simulation.time.now_ms()
+
+
 async def test_the_rate_of_users_can_be_changed_while_it_runs():
     async with Simulation(time=ManualTime()) as simulation, aiohttp.ClientSession(simulation.url) as http:
         await simulation.time.advance(HOUR)

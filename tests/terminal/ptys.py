@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -71,6 +72,12 @@ class Terminal:
         os.close(self._slave)
 
 
+def _as_of_a_terminal() -> None:
+    """Ours to control, and not as a background job whose shell lets it ignore Ctrl-C: so Ctrl-C is a signal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def on_terminal(
     *arguments: str, size: tuple[int, int] = (80, 24), env: dict[str, str] | None = None
@@ -87,8 +94,7 @@ async def on_terminal(
         stderr=slave,
         env=CLEAN | {"TERM": "xterm", "NO_COLOR": "1"} | (env or {}),
         start_new_session=True,
-        # Ours to control: so that Ctrl-C is a signal.
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_as_of_a_terminal,
     )
     try:
         yield terminal

@@ -19,6 +19,10 @@ _PATIENCE_S = 5.0
 _LOOK_EVERY_S = 0.05
 
 
+ABANDONED = signal.SIGHUP
+"""What a program gets that outlives the demo, when that is gone; what the demo itself sends to end it is SIGTERM."""
+
+
 class EndedError(Exception):
     """A program of the demo has ended, though nobody wanted it to; the message says what it said last."""
 
@@ -36,7 +40,7 @@ class Command:
     complains: bool = False
     """What it has to say goes to the terminal."""
     outlives: bool = False
-    """If the demo is killed, it is told to end, and not killed too."""
+    """If the demo is killed, it is told so by `ABANDONED`, and not killed too."""
 
 
 class Program:
@@ -51,7 +55,7 @@ class Program:
     async def start(cls, command: Command, folder: Path) -> Program:
         """Start it in a process group of its own: Ctrl-C of a terminal is for the demo, which ends them in order."""
         log = folder / f"{command.name}.log"
-        last = signal.SIGTERM if command.outlives else signal.SIGKILL
+        last = ABANDONED if command.outlives else signal.SIGKILL
         with log.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-IS", tied.__file__, str(os.getpid()), str(int(last)), *command.words,

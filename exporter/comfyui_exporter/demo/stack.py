@@ -25,8 +25,11 @@ USUAL = {
 READY = {"prometheus": "/-/ready", "alertmanager": "/-/ready", "grafana": "/api/health"}
 """Answers 200 when it can be used."""
 
-_SCRAPE, _EVALUATE = "2s", "5s"
-"""How often, where our configuration has 15 s for both: an hour of the demo takes half a minute."""
+_INTERVAL = "2s"
+"""Between scrapes, and between evaluations of rules, where our configuration has 15 s: an hour takes half a minute."""
+
+_REFRESH = "5s"
+"""Of dashboards; as short as Grafana allows unless told otherwise."""
 
 _GROUPING = {"group_wait": "2s", "group_interval": "10s", "repeat_interval": "5m"}
 """Sooner than our configuration tells people, who are not to be told the same twice."""
@@ -111,7 +114,7 @@ class Stack:
 
     def _prometheus(self, installed: Installed, folder: Path, place: Place) -> Command:
         config = _read(self.files / "prometheus/prometheus.yml")
-        config["global"] |= {"scrape_interval": _SCRAPE, "evaluation_interval": _EVALUATE}
+        config["global"] |= {"scrape_interval": _INTERVAL, "evaluation_interval": _INTERVAL}
         targets = {"comfyui": self.exporter, **self.places}
         # Those that we start. The job of dcgm-exporter would look for it in a network of containers.
         jobs = [job for job in config["scrape_configs"] if job["job_name"] in targets]
@@ -133,7 +136,7 @@ class Stack:
                 f"--web.listen-address={place.flag}", f"--web.external-url=http://{place.address}",
                 "--enable-feature=exemplar-storage", "--log.level=warn",
                 # What it says in its first seconds is lost: it does not yet know Alertmanager, and repeats in a minute.
-                f"--rules.alert.resend-delay={_EVALUATE}",
+                f"--rules.alert.resend-delay={_INTERVAL}",
             ),
         )  # fmt: skip
 
@@ -173,7 +176,7 @@ class Stack:
         dashboards.mkdir()
         for file in (self.files / "grafana/dashboards").glob("*.json"):
             dashboard = json.loads(file.read_text().replace(_EXPORTER_URL, f"http://{self.exporter.address}"))
-            dashboard |= {"time": {"from": "now-15m", "to": "now"}, "refresh": _EVALUATE}
+            dashboard |= {"time": {"from": "now-15m", "to": "now"}, "refresh": _REFRESH}
             _write(dashboards / file.name, dashboard)
         assert installed.home is not None  # noqa: S101 - for mypy
         settings: dict[str, dict[str, object]] = {
@@ -211,7 +214,7 @@ class Stack:
         for source in config["datasources"]:
             source["url"] = f"http://{self.places[source['type']].address}"
             if source["type"] == "prometheus":
-                source["jsonData"]["timeInterval"] = _SCRAPE
+                source["jsonData"]["timeInterval"] = _INTERVAL
         _write(file, config)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,10 +15,13 @@ from pathlib import Path
 from comfyui_exporter.demo.day import SERVERS
 from comfyui_exporter.demo.player import Player
 from comfyui_exporter.demo.ports import Place
-from comfyui_exporter.demo.programs import Command
+from comfyui_exporter.demo.programs import ABANDONED, Command
 
 READY = "ready"
 """The line that it writes when all of them listen."""
+
+_TRIES = 50
+_BETWEEN_TRIES_S = 0.1
 
 
 async def play(
@@ -63,15 +66,32 @@ def command(places: Mapping[str, Place], folder: Path) -> Command:
     return Command("studio", words, talks=True, outlives=True)
 
 
+def _remove(folder: Path) -> None:
+    """Remove it, though those who write there may still be about to end: they were killed at the same moment."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_BETWEEN_TRIES_S)
+
+
 async def _main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tidy", type=Path)
     parser.add_argument("servers", nargs="+")
     given = parser.parse_args(arguments)
-    parent = os.getppid()
     playing = asyncio.current_task()
     assert playing is not None  # noqa: S101 - for mypy
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    # Who is our parent says nothing yet: the signal comes when its first thread is gone.
+    abandoned = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, playing.cancel)
+
+    def leave() -> None:
+        abandoned.set()
+        playing.cancel()
+
+    loop.add_signal_handler(ABANDONED, leave)
     addresses = {}
     for server in given.servers:
         name, _, address = server.partition("=")
@@ -80,11 +100,14 @@ async def _main(arguments: list[str]) -> None:
     try:
         await play(addresses, lambda _: _write(READY))
     except asyncio.CancelledError:
-        if os.getppid() != parent:
-            # Those who wrote there were killed at the same moment. What else there is, is nobody's.
-            shutil.rmtree(given.tidy, ignore_errors=True)
+        pass
     except OSError as error:
-        sys.exit(str(error.strerror or error))
+        # If the demo is gone, there is nobody to write to either.
+        if not abandoned.is_set():
+            sys.exit(str(error.strerror or error))
+    finally:
+        if abandoned.is_set():
+            await asyncio.to_thread(_remove, given.tidy)
 
 
 if __name__ == "__main__":
