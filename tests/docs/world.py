@@ -108,7 +108,7 @@ class World:
             ["bash", "-c", command], cwd=self.folder, env=self.environment | {"TERM": "xterm"},
             stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
             # Tests may be a job of a shell that lets it ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  it takes no lock
         )  # fmt: skip
         os.close(inside)
         words = b""
