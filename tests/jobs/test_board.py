@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from comfyui_exporter.jobs.board import LOOK_AGAIN, JobBoard
+from comfyui_exporter.jobs.board import LOOK_AGAIN, MOST_LOOKED_AT, JobBoard
 from comfyui_exporter.jobs.update import ProgressStatus
 from comfyui_exporter.tracker.estimate import Forecast
 from comfyui_exporter.tracker.observations import Details, Failure, Outcome
@@ -63,6 +63,17 @@ def test_a_change_of_estimate_alone_waits_until_five_seconds_after_the_last_upda
     board.view("gpu0", view(run(), forecast=Forecast({"r1": 70.0}, {"r1": 1})), LOOK_AGAIN)
     assert len(heard.jobs) == 3
     assert (heard.jobs[-1].queue_position, heard.jobs[-1].estimated_completion) == (1, moment(70.0))
+
+
+def test_of_a_long_queue_the_next_jobs_are_told_first_and_the_others_in_the_looks_that_follow(board, heard):
+    runs = [run(f"r{place}", prompt_id=f"p{place}") for place in range(2 * MOST_LOOKED_AT)]
+    board.transitions("gpu0", [Submitted(0.0, one) for one in runs])
+    heard.jobs.clear()
+    places = {one.run_id: place + 1 for place, one in enumerate(runs)}
+    for at in (1.0, 3.0, 5.0):
+        board.view("gpu0", view(*runs, forecast=Forecast({}, places)), at)
+    told = [update.queue_position for update in heard.jobs]
+    assert told == list(range(1, 2 * MOST_LOOKED_AT + 1))
 
 
 def test_an_unchanged_estimate_is_not_told_again(board, heard):

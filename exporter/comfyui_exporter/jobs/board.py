@@ -31,6 +31,9 @@ from comfyui_exporter.tracker.view import ServerView
 LOOK_AGAIN = 5.0
 """Seconds between updates of a job of which nothing but estimate or place changed."""
 
+MOST_LOOKED_AT = 250
+"""Such jobs of a server at a time, and as many whose place or estimate is new: some 10 ms. Others wait their turn."""
+
 
 class Reader:
     """Is told what changed; must return at once and raise nothing.
@@ -232,12 +235,24 @@ class JobBoard(Sink):
             self._servers[server] = update
             for reader in self._readers:
                 reader.server(update)
-        for run in view.open_runs:
-            entry = self._entries.get(run.run_id)
-            if entry is not None and (at - entry.told_at >= LOOK_AGAIN or _lacks(entry.update, run, view.forecast)):
-                self._put_run(server, run, at)
+        self._look_again(server, view, at)
         for batch in self._batches.due(at):
             self._tell_batch(batch)
+
+    def _look_again(self, server: str, view: ServerView, at: float) -> None:
+        """Tell what only time or the forecast changed, of the first jobs of the queue first."""
+        lacking = late = MOST_LOOKED_AT
+        for run in view.open_runs:
+            entry = self._entries.get(run.run_id)
+            if entry is None:
+                continue
+            if _lacks(entry.update, run, view.forecast):
+                if lacking:
+                    lacking -= 1
+                    self._put_run(server, run, at)
+            elif late and at - entry.told_at >= LOOK_AGAIN:
+                late -= 1
+                self._put_run(server, run, at)
 
     def add_server(self, server: str) -> None:
         """A server is watched from now on; nothing is known of it yet."""
