@@ -108,6 +108,8 @@ def test_a_hash_that_takes_no_time_or_minutes_is_refused(cost, folder):
     ("line", "said"),
     [
         ("client_auth_type: RequireAnyClientCert", "lets in any certificate, which proves nothing"),
+        ("client_auth_type: {}", "tls_server_config.client_auth_type: "),
+        ("client_auth_type: [NoClientCert]", "tls_server_config.client_auth_type: "),
         ("client_auth_type: Whatever", 'found "Whatever"; allowed: NoClientCert'),
         ("client_auth_type: RequireAndVerifyClientCert", "needs client_ca_file"),
         ("client_auth_type: VerifyClientCertIfGiven", "needs client_ca_file"),

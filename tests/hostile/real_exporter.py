@@ -32,6 +32,8 @@ _SETTLE = 3.0
 _SILENCE = 20.0
 """Seconds without anything new after which the rest will not come."""
 
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
 
 class RealExporter:
     """`comfyui-exporter run` as a process with a store, watching hostile servers of ours."""
@@ -203,7 +205,8 @@ class RealExporter:
         lines = self.log.read_bytes().decode("utf-8", "replace").split("\n")
         self.log_lines, self.log_bytes = len(lines) - 1, self.log.stat().st_size
         for line in lines[:-1]:
-            if "level=error" in line or "traceback=" in line:
+            # What somebody else said stands in quotes, and may look like this too.
+            if re.match(r"ts=\S+ level=error ", line) or " traceback=" in _QUOTED.sub("", line):
                 self.answers.complain(f"logged: {line[:3_000]}")
             if not (line.isprintable() and line.startswith("ts=")):
                 self.answers.complain(f"no log line of ours: {line[:500]!r}")

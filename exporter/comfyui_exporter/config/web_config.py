@@ -221,7 +221,8 @@ def _contradictions(data: Mapping[str, object]) -> Iterator[Contradiction]:
     for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if one not in tls:
             yield Contradiction((here,), f"{one} is missing{'' if other in tls else ', as nothing can be encrypted'}")
-    verified = tls.get("client_auth_type") in {"VerifyClientCertIfGiven", "RequireAndVerifyClientCert"}
+    # A tuple: what stands there may be anything, and not all of it can be hashed.
+    verified = tls.get("client_auth_type") in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if verified and "client_ca_file" not in tls:
         message = "needs client_ca_file: without it, certificates of every public authority would be good"
         yield Contradiction((here, "client_auth_type"), message)
